@@ -1,0 +1,23 @@
+"""One checkpoint's tensors on a store: written as a bundle, read from a bundle or a V1 file."""
+
+from ckptstore.bundle.builder import BundleBuilder
+from ckptstore.bundle.lazy import LazyArray
+from ckptstore.bundle.merge import MergedIndex, merge_indexes
+from ckptstore.bundle.partitioned import Partitioned
+from ckptstore.bundle.reader import BundleReader
+from ckptstore.bundle.source import TensorInfo, TensorSource
+from ckptstore.bundle.v1_source import V1Source
+from ckptstore.bundle.writer import BundleWriter
+
+__all__ = [
+    "BundleBuilder",
+    "BundleReader",
+    "BundleWriter",
+    "LazyArray",
+    "MergedIndex",
+    "Partitioned",
+    "TensorInfo",
+    "TensorSource",
+    "V1Source",
+    "merge_indexes",
+]

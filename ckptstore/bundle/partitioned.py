@@ -1,0 +1,65 @@
+"""A tensor that is stored in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckptstore.errors import IncompatibleTensorError
+from ckptstore.format.slices import TensorSlice
+
+
+@dataclass(frozen=True)
+class Partitioned:
+    """A value to save as a partitioned variable: the full shape, and the pieces with the slices they are.
+
+    TensorFlow stores the variables of its partitioners so; readers get the whole tensor, or any slice of it,
+    whatever the pieces were.
+
+    Attributes:
+        shape: The full shape.
+        pieces: Slice (a TensorSlice, or its text such as "0,4:-") and array of each piece, in storage order.
+    """
+
+    shape: tuple[int, ...]
+    pieces: tuple[tuple[TensorSlice, Any], ...]
+
+    def __init__(self, shape: Sequence[int], pieces: Sequence[tuple[TensorSlice | str, Any]]) -> None:
+        """See the class.
+
+        Raises:
+            IncompatibleTensorError: A slice is malformed, or reaches outside the shape.
+        """
+        object.__setattr__(self, "shape", tuple(int(d) for d in shape))
+        parsed = tuple((TensorSlice.parse(s) if isinstance(s, str) else s, value) for s, value in pieces)
+        for piece, _ in parsed:
+            piece.box(self.shape)
+        object.__setattr__(self, "pieces", parsed)
+
+    @classmethod
+    def concat(cls, arrays: Sequence[Any], axis: int = 0) -> Partitioned:
+        """Pieces that lie one after the other along one axis."""
+        parts = [np.asarray(a) for a in arrays]
+        if not parts or any(p.ndim != parts[0].ndim for p in parts) or not -parts[0].ndim <= axis < parts[0].ndim:
+            raise IncompatibleTensorError("The pieces of a partitioned tensor must have the same rank, over 0.")
+        axis %= parts[0].ndim
+        shape = list(parts[0].shape)
+        shape[axis] = sum(p.shape[axis] for p in parts)
+        pieces, start = [], 0
+        for part in parts:
+            extents = [(0, size) for size in part.shape]
+            extents[axis] = (start, part.shape[axis])
+            start += part.shape[axis]
+            pieces.append((TensorSlice(tuple(extents)), part))
+        return cls(shape, pieces)
+
+    @classmethod
+    def split(cls, array: Any, parts: int, axis: int = 0) -> Partitioned:
+        """Cuts an array as tf.compat.v1.fixed_size_partitioner does: the first pieces get one more where it does not
+        come out even, and no piece is empty."""
+        whole = np.asarray(array)
+        count = max(1, min(parts, whole.shape[axis]))
+        return cls.concat(np.array_split(whole, count, axis), axis)

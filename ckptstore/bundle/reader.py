@@ -1,0 +1,428 @@
+"""Reads the tensors of a bundle from a store.
+
+Nothing in the files is trusted: sizes are held against dtype, shape and the length of the data file before memory is
+taken, checksums before anything is handed over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ckptstore.bundle.source import TensorInfo
+from ckptstore.errors import (
+    CheckpointNotFoundError,
+    DataLossError,
+    IncompatibleTensorError,
+    NotFoundError,
+    TensorNotFoundError,
+    UnsupportedError,
+    located,
+)
+from ckptstore.format import tensor
+from ckptstore.format.dtypes import STRING
+from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
+from ckptstore.format.naming import data_name, index_name
+from ckptstore.format.slices import Box, TensorSlice, box_shape, cover, parse_slice_key, slice_key, within
+from ckptstore.format.table import TableReader
+from ckptstore.storage import ObjectMeta, Store
+
+# TensorFlow lets entries share bytes. A file that claims many times its size is an attack on memory, not a checkpoint.
+_MAX_OVERLAP = 4
+_SLACK = 1 << 20
+_MAX_RUNS = 4096
+
+
+@dataclass(slots=True)
+class _Read:
+    """Bytes to be fetched, and the array they fill (numbers) or will be decoded from (strings, variants)."""
+
+    name: str
+    entry: BundleEntry
+    buffer: memoryview
+    array: np.ndarray[Any, Any] | None = None
+
+
+class BundleReader:
+    """The tensors of one bundle; a `TensorSource`. Opening reads the index and no data.
+
+    Args:
+        store: Where it is.
+        prefix: Its name, a key of the store without the files' endings.
+
+    Raises:
+        CheckpointNotFoundError: There is no such bundle.
+        DataLossError: Its index is damaged.
+    """
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._index_path = store.path(index_name(prefix))
+        try:
+            data, self.index_meta = store.get(index_name(prefix))
+        except NotFoundError as error:
+            raise CheckpointNotFoundError(
+                f"There is no checkpoint {self.path} ({index_name(prefix)} is not there); "
+                "`ckptstore ls` lists the checkpoints of a directory.",
+                path=self.path,
+            ) from error
+        with located(self._index_path):
+            self._table = TableReader.from_bytes(data)
+            header = self._table.get(HEADER_KEY)
+            if header is None:
+                raise DataLossError("the index has no header entry, so its first tensor would be taken for one")
+            self.header = BundleHeader.decode(header)
+        self._lock = threading.Lock()
+        self._shard_meta: dict[int, ObjectMeta] = {}
+        self._names: dict[str, bytes] | None = None
+
+    @property
+    def path(self) -> str:
+        """The bundle's prefix, in full."""
+        return self._store.path(self._prefix)
+
+    def data_key(self, shard: int) -> str:
+        """The key of a data shard."""
+        return data_name(self._prefix, shard, self.header.num_shards)
+
+    def names(self) -> list[str]:
+        """All tensors, in ascending order of their bytes, without the pieces of partitioned ones."""
+        if self._names is None:
+            with located(self._index_path):
+                keys = [key for key, _ in self._table if key != HEADER_KEY]
+            self._names = {_text(key): key for key in keys if not self._is_piece(key)}
+        return list(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return self._lookup(name) is not None
+
+    def info(self, name: str) -> TensorInfo | None:
+        """What the index says of a tensor, or None."""
+        entry = self._lookup(name)
+        if entry is None:
+            return None
+        nbytes = entry.elements * entry.dtype.itemsize if entry.dtype.itemsize else entry.size
+        if entry.slices and not entry.dtype.itemsize:
+            nbytes = sum(self._piece(name, entry, piece).size for piece in entry.slices)
+        return TensorInfo(name, entry.dtype, entry.shape, nbytes, len(entry.slices))
+
+    def entries(self) -> Iterator[tuple[bytes, BundleEntry]]:
+        """Every entry in the order of the index, pieces included: what lies where in the data files."""
+        for key, value in self._table:
+            if key != HEADER_KEY:
+                with located(self._index_path, _text(key)):
+                    entry = BundleEntry.decode(value)
+                yield key, entry
+
+    def read(self, names: Iterable[str], *, verify: bool = True) -> dict[str, np.ndarray[Any, Any]]:
+        """Reads tensors whole: one pass over each data file, straight into the arrays.
+
+        Args:
+            names: Which.
+            verify: Hold the bytes of each against their checksum.
+
+        Raises:
+            TensorNotFoundError: Some are not there; all of those are listed.
+            DataLossError: Bytes are damaged or missing.
+            CheckpointNotFoundError: A data file is gone.
+            UnsupportedError: One is a variant or resource.
+        """
+        wanted = list(dict.fromkeys(names))
+        entries = {name: entry for name in wanted if (entry := self._lookup(name)) is not None}
+        if len(entries) < len(wanted):
+            missing = tuple(name for name in wanted if name not in entries)
+            raise TensorNotFoundError(
+                f"{self.path} has no tensor {', '.join(map(repr, missing[:20]))}"
+                + (f" and {len(missing) - 20} more" if len(missing) > 20 else ""),
+                path=self.path,
+                name=missing[0],
+                missing=missing,
+            )
+        out: dict[str, np.ndarray[Any, Any]] = dict.fromkeys(wanted)  # type: ignore[arg-type]
+        plain = [(name, entry) for name, entry in entries.items() if not entry.slices]
+        self._check(plain)
+        reads = [self._allocate(name, entry) for name, entry in plain]
+        self._fetch(reads)
+        for item in reads:
+            out[item.name] = self._decode(item, verify)
+        for name, entry in entries.items():
+            if entry.slices:
+                whole = tuple((0, size) for size in entry.shape)
+                out[name] = self._read_slices(name, entry, whole, verify)
+        return out
+
+    def read_box(self, name: str, box: Box, *, verify: bool = True) -> np.ndarray[Any, Any]:
+        """Reads a part of a tensor.
+
+        No checksum covers a part, so it is checked only where whole pieces are read.
+
+        Raises:
+            IncompatibleTensorError: The box reaches outside the tensor.
+            TensorNotFoundError, DataLossError, CheckpointNotFoundError, UnsupportedError: As in `read`.
+        """
+        entry = self._lookup(name)
+        if entry is None or not entry.dtype.itemsize:
+            return self.read([name], verify=verify)[name][tuple(slice(a, b) for a, b in box)]
+        if len(box) != len(entry.shape) or any(not 0 <= a <= b <= n for (a, b), n in zip(box, entry.shape, strict=True)):
+            raise IncompatibleTensorError(
+                f"{self.path}: the box {list(box)} reaches outside tensor {name!r} {list(entry.shape)}.",
+                path=self.path,
+                name=name,
+            )
+        if entry.slices:
+            return self._read_slices(name, entry, box, verify)
+        self._check([(name, entry)])
+        return self._read_part(entry, box)
+
+    def raw(self, name: str) -> tuple[tensor.EncodedTensor, BundleEntry]:
+        """The stored bytes of an unsliced tensor of any type, checked but not decoded: for copies.
+
+        Raises:
+            TensorNotFoundError, DataLossError, CheckpointNotFoundError: As in `read`.
+            UnsupportedError: It is partitioned; read and write its pieces.
+        """
+        entry = self._lookup(name)
+        if entry is None:
+            raise TensorNotFoundError(f"{self.path} has no tensor {name!r}", path=self.path, name=name)
+        if entry.slices:
+            raise UnsupportedError(f"{self.path}: tensor {name!r} is partitioned.", path=self.path, name=name)
+        data = self.stored_bytes(self._key(name), entry)
+        return tensor.encode_opaque(entry.dtype, entry.shape, bytes(data), entry.crc), entry
+
+    def stored_bytes(self, key: bytes, entry: BundleEntry) -> memoryview:
+        """The bytes of one entry, checked, as they are in the file."""
+        name = _text(key)
+        self._check([(name, entry)])
+        item = _Read(name, entry, memoryview(bytearray(entry.size)))
+        self._fetch([item])
+        with located(self._store.path(self.data_key(entry.shard)), name):
+            tensor.verify(entry.dtype, entry.shape, item.buffer, entry.crc, big_endian=self.header.big_endian)
+        return item.buffer
+
+    def shard_meta(self, shard: int) -> ObjectMeta:
+        """Size and version of a data file; asked for once, so that all reads are of the same version.
+
+        Raises:
+            CheckpointNotFoundError: It is not there.
+        """
+        with self._lock:
+            if shard not in self._shard_meta:
+                key = self.data_key(shard)
+                try:
+                    self._shard_meta[shard] = self._store.head(key)
+                except NotFoundError as error:
+                    raise CheckpointNotFoundError(
+                        f"{self._store.path(key)} is gone, so the checkpoint cannot be read; restore another one.",
+                        path=self._store.path(key),
+                    ) from error
+            return self._shard_meta[shard]
+
+    # -- looking up
+
+    def _key(self, name: str) -> bytes:
+        return name.encode("utf-8", "surrogateescape")
+
+    def _lookup(self, name: str) -> BundleEntry | None:
+        key = self._key(name) if isinstance(name, str) else b""
+        if key == HEADER_KEY or self._is_piece(key):
+            return None
+        with located(self._index_path):
+            value = self._table.get(key)
+        if value is None:
+            return None
+        with located(self._index_path, name):
+            entry = BundleEntry.decode(value)
+            if not 0 <= entry.shard < max(self.header.num_shards, 1) and not entry.slices:
+                raise DataLossError(f"it lies in shard {entry.shard} of {self.header.num_shards}")
+            return entry
+
+    def _is_piece(self, key: bytes) -> bool:
+        """Whether a key names a piece that a partitioned tensor lists; a tensor may be called anything else."""
+        if not key.startswith(b"\x00"):
+            return False
+        try:
+            name, piece = parse_slice_key(key)
+            owner = self._table.get(name)
+            return owner is not None and name != HEADER_KEY and piece in BundleEntry.decode(owner).slices
+        except DataLossError:
+            return False
+
+    def _piece(self, name: str, full: BundleEntry, piece: TensorSlice) -> BundleEntry:
+        key = slice_key(self._key(name), piece)
+        with located(self._index_path, name):
+            value = self._table.get(key)
+            if value is None:
+                raise DataLossError(f"the slice {piece} is listed and has no entry")
+            entry = BundleEntry.decode(value)
+            if entry.dtype != full.dtype or entry.shape != self._box_of(piece, full.shape)[1] or entry.slices:
+                raise DataLossError(f"the entry of slice {piece} does not fit {full.dtype} {list(full.shape)}")
+            if not 0 <= entry.shard < self.header.num_shards:
+                raise DataLossError(f"the slice {piece} lies in shard {entry.shard} of {self.header.num_shards}")
+        return entry
+
+    @staticmethod
+    def _box_of(piece: TensorSlice, shape: tuple[int, ...]) -> tuple[Box, tuple[int, ...]]:
+        try:
+            box = piece.box(shape)
+        except IncompatibleTensorError as error:
+            raise DataLossError(error.message) from error
+        return box, box_shape(box)
+
+    # -- reading
+
+    def _check(self, parts: Sequence[tuple[str, BundleEntry]]) -> None:
+        """Holds what entries claim against each other and against the files, before memory is taken for them."""
+        claimed: Counter[int] = Counter()
+        for name, entry in parts:
+            with located(self._index_path, name):
+                entry.check_size()
+            meta = self.shard_meta(entry.shard)  # TensorFlow wants the file there for empty tensors, too
+            claimed[entry.shard] += entry.size
+            if entry.size and entry.offset + entry.size > meta.size:
+                path = self._store.path(meta.key)
+                raise DataLossError(
+                    f"{path}, tensor {name!r}, offset {entry.offset}: the file ends at {meta.size}, before the "
+                    f"tensor's {entry.size} bytes do: it is truncated; restore another checkpoint",
+                    path=path,
+                    name=name,
+                    offset=entry.offset,
+                )
+        for shard, size in claimed.items():
+            meta = self.shard_meta(shard)
+            if size > _MAX_OVERLAP * meta.size + _SLACK:
+                path = self._store.path(meta.key)
+                raise DataLossError(
+                    f"{path}: the index claims {size} bytes of the file's {meta.size}; it is damaged or forged", path=path
+                )
+
+    def _allocate(self, name: str, entry: BundleEntry) -> _Read:
+        """Takes memory for an entry that was checked."""
+        if entry.dtype.numpy is None:
+            raise UnsupportedError(
+                f"{self.path}: tensor {name!r} is of type {entry.dtype}, which only TensorFlow can read as a value; "
+                "it can be copied with its checkpoint.",
+                path=self.path,
+                name=name,
+            )
+        if entry.dtype == STRING:
+            return _Read(name, entry, memoryview(bytearray(entry.size)))
+        array, view = tensor.empty(entry.dtype, entry.shape)
+        return _Read(name, entry, view, array)
+
+    def _fetch(self, items: list[_Read]) -> None:
+        by_shard: dict[int, list[_Read]] = {}
+        for item in items:
+            if item.entry.size:
+                by_shard.setdefault(item.entry.shard, []).append(item)
+        for shard, reads in by_shard.items():
+            self._read_into(self.shard_meta(shard), [(item.entry.offset, item.buffer) for item in reads])
+
+    def _read_into(self, meta: ObjectMeta, targets: list[tuple[int, memoryview]]) -> None:
+        try:
+            self._store.read_into(meta.key, targets, version=meta.version)
+        except NotFoundError as error:
+            path = self._store.path(meta.key)
+            raise CheckpointNotFoundError(
+                f"{path} was deleted while it was read; restore another checkpoint.", path=path
+            ) from error
+
+    def _decode(self, item: _Read, verify: bool) -> np.ndarray[Any, Any]:
+        entry = item.entry
+        try:
+            with located(self._store.path(self.data_key(entry.shard)), item.name):
+                if item.array is None:
+                    return tensor.decode(
+                        entry.dtype,
+                        entry.shape,
+                        item.buffer,
+                        entry.crc if verify else None,
+                        big_endian=self.header.big_endian,
+                    )
+                if verify:
+                    tensor.check(item.buffer, entry.crc)
+        except DataLossError as error:
+            error.offset = entry.offset if error.offset is None else error.offset
+            raise
+        tensor.to_native(item.array, self.header.big_endian)
+        return item.array
+
+    def _read_slices(self, name: str, full: BundleEntry, box: Box, verify: bool) -> np.ndarray[Any, Any]:
+        with located(self._index_path, name):
+            boxes = [self._box_of(piece, full.shape)[0] for piece in full.slices]
+            parts = cover(box, boxes)
+        if full.dtype.numpy is None:
+            raise UnsupportedError(
+                f"{self.path}: tensor {name!r} is of type {full.dtype}, which only TensorFlow can read.",
+                path=self.path,
+                name=name,
+            )
+        found = [(boxes[i], common, self._piece(name, full, full.slices[i])) for i, common in parts]
+        # What is allocated is what the pieces add up to, and each of them is in its file.
+        self._check([(name, entry) for _, _, entry in found])
+        out = np.empty(box_shape(box), dtype=full.dtype.as_numpy_dtype)
+        whole: list[tuple[_Read, Box, Box]] = []
+        for piece_box, common, entry in found:
+            if common == piece_box or not entry.dtype.itemsize:
+                whole.append((self._allocate(name, entry), piece_box, common))
+            else:
+                inner = tuple((a - c, b - c) for (a, b), (c, _) in zip(common, piece_box, strict=True))
+                out[within(common, box)] = self._read_part(entry, inner)
+        self._fetch([item for item, _, _ in whole])
+        for item, piece_box, common in whole:
+            out[within(common, box)] = self._decode(item, verify)[within(common, piece_box)]
+        return out
+
+    def _read_part(self, entry: BundleEntry, box: Box) -> np.ndarray[Any, Any]:
+        """Reads a box of one stored array that was checked: the runs of bytes that it consists of."""
+        read_box = _few_runs(box, entry.shape)
+        array, view = tensor.empty(entry.dtype, box_shape(read_box))
+        if view.nbytes:
+            targets, position = [], 0
+            for start, count in _runs(read_box, entry.shape):
+                size = count * entry.dtype.itemsize
+                targets.append((entry.offset + start * entry.dtype.itemsize, view[position : position + size]))
+                position += size
+            self._read_into(self.shard_meta(entry.shard), targets)
+        tensor.to_native(array, self.header.big_endian)
+        return array[within(box, read_box)]
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "surrogateescape")
+
+
+def _split_axis(box: Box, shape: tuple[int, ...]) -> int:
+    """The axis from which on a run goes: behind it, the box spans everything."""
+    axis = len(shape)
+    while axis and box[axis - 1] == (0, shape[axis - 1]):
+        axis -= 1
+    return max(axis - 1, 0)
+
+
+def _runs(box: Box, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The runs of consecutive elements in a box: start and count, in elements."""
+    axis = _split_axis(box, shape)
+    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    count = (box[axis][1] - box[axis][0]) * strides[axis]
+    for outer in itertools.product(*(range(start, stop) for start, stop in box[:axis])):
+        start = sum(i * stride for i, stride in zip(outer, strides, strict=False)) + box[axis][0] * strides[axis]
+        yield start, count
+
+
+def _few_runs(box: Box, shape: tuple[int, ...]) -> Box:
+    """Widens a box, from the last axis on, until it consists of few runs: many tiny reads cost more than some bytes
+    too many."""
+    wide = list(box)
+    while True:
+        axis = _split_axis(tuple(wide), shape)
+        if math.prod(stop - start for start, stop in wide[:axis]) <= _MAX_RUNS:
+            return tuple(wide)
+        wide[axis] = (0, shape[axis])

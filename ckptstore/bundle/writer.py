@@ -1,0 +1,61 @@
+"""Writes a bundle to a store: data shards first, the index last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from ckptstore._concurrency import run_all
+from ckptstore.bundle.builder import BundleBuilder
+from ckptstore.format.naming import data_name, index_name
+from ckptstore.storage import ObjectMeta, Payload, Store
+
+_SHARDS_AT_ONCE = 4
+
+
+class BundleWriter(BundleBuilder):
+    """Collects tensors, then puts the files of the bundle.
+
+    Nothing is written before `write_data`, and nothing counts before `write_index`: the index names a checkpoint.
+
+    Args:
+        store: Where to.
+        prefix: The bundle's name, a key of the store without the files' endings.
+        max_shard_bytes: See `BundleBuilder`.
+        executor: Writes shards side by side; None: one after the other.
+    """
+
+    def __init__(
+        self, store: Store, prefix: str, *, max_shard_bytes: int | None = None, executor: Executor | None = None
+    ) -> None:
+        super().__init__(max_shard_bytes=max_shard_bytes)
+        self._store = store
+        self._prefix = prefix
+        self._executor = executor
+
+    def add_all(self, items: Mapping[str, Any]) -> None:
+        """Adds several tensors, in ascending order of their names: the order of TensorFlow's Saver."""
+        for name in sorted(items):
+            self.add(name, items[name])
+
+    def write_data(self) -> list[ObjectMeta]:
+        """Puts the data shards."""
+        index = self.index()  # an empty or impossible bundle is found out before anything is written
+        self._index_bytes = index
+        shards = self.shards
+
+        def put(number: int) -> Callable[[], ObjectMeta]:
+            key = data_name(self._prefix, number, len(shards))
+            return lambda: self._store.put(key, Payload(shards[number]))
+
+        return run_all(self._executor, map(put, range(len(shards))), window=_SHARDS_AT_ONCE)
+
+    def write_index(self) -> ObjectMeta:
+        """Puts the index; `write_data` has been called before."""
+        return self._store.put(index_name(self._prefix), Payload.of(self._index_bytes))
+
+    def finish(self) -> None:
+        """Puts everything."""
+        self.write_data()
+        self.write_index()

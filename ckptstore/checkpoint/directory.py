@@ -1,0 +1,252 @@
+"""A directory of checkpoints: the state file, and the files of each checkpoint.
+
+The state file alone says which checkpoints count. A checkpoint is written data first, then `.meta`, then `.index`,
+then the state; it is removed from the state first, then `.index`, then the rest. So whatever the state names is whole.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ckptstore.bundle import BundleWriter
+from ckptstore.errors import NotFoundError, StateCorruptError, StateMissingError, UnsafePathError
+from ckptstore.format.naming import (
+    META_SUFFIX,
+    STATE_FILE,
+    CheckpointFile,
+    index_name,
+    meta_name,
+    parse_name,
+    parse_step,
+)
+from ckptstore.format.state import MAX_STATE_BYTES, CheckpointState
+from ckptstore.storage import ObjectMeta, Payload, Store, check_key
+
+PRIVATE_DIR = ".ckptstore"
+"""Where ckptstore keeps what is its own; TensorFlow ignores it."""
+
+_FIRST_SAVE = f"{PRIVATE_DIR}/first-save"
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """The files of one prefix, as a listing shows them.
+
+    Attributes:
+        prefix: Its name in the directory.
+        files: What is there, by name.
+        complete: Whether its index and every shard that the names speak of are there.
+    """
+
+    prefix: str
+    files: tuple[ObjectMeta, ...]
+    complete: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def modified(self) -> float | None:
+        """When its index was written, by the store's clock, or None."""
+        return next((f.modified for f in self.files if f.key == index_name(self.prefix)), None)
+
+
+class CheckpointDirectory:
+    """State file and checkpoints of one directory.
+
+    Args:
+        store: The directory.
+        state_file: The name of the state file.
+    """
+
+    def __init__(self, store: Store, state_file: str = STATE_FILE) -> None:
+        self.store = store
+        self._state_key = check_key(state_file)
+
+    @property
+    def url(self) -> str:
+        """Where it is, for messages."""
+        return self.store.url
+
+    @property
+    def state_path(self) -> str:
+        """The state file, in full."""
+        return self.store.path(self._state_key)
+
+    def read_state(self) -> CheckpointState | None:
+        """What the state file says, its paths as they stand there; None if there is none.
+
+        Raises:
+            StateCorruptError: It is there and cannot be read as one.
+        """
+        try:
+            data, meta = self.store.get(self._state_key, limit=MAX_STATE_BYTES)
+        except NotFoundError:
+            return None
+        try:
+            return CheckpointState.from_bytes(data)
+        except StateCorruptError as error:
+            raise StateCorruptError(
+                f"The state file {self.state_path} ({meta.size} bytes) cannot be read: {error.message}. Which "
+                "checkpoints count is therefore not known, and nothing was changed. If you know, write it anew with "
+                "ckptstore.update_checkpoint_state(directory, latest, [all, oldest first]).",
+                path=self.state_path,
+            ) from error
+
+    def load_state(self) -> CheckpointState | None:
+        """As `read_state`, but a directory that has checkpoints and no state file is an error: a job that took it for
+        empty would start from scratch.
+
+        Raises:
+            StateMissingError: There are checkpoints with steps, and no state file.
+            StateCorruptError: The state file cannot be read.
+        """
+        state = self.read_state()
+        if state is not None:
+            return state
+        found = [c.prefix for c in self.stored() if c.complete and parse_step(c.prefix) is not None]
+        if found and found != self._first_save():
+            raise StateMissingError(
+                f"{self.url} holds the checkpoints {', '.join(found[-5:])} and no state file {self._state_key!r}, so "
+                "which of them count is not known, and nothing was changed. If you know, write it with "
+                "ckptstore.update_checkpoint_state(directory, latest, [all, oldest first]).",
+                path=self.state_path,
+            )
+        return None
+
+    def write_state(self, state: CheckpointState) -> None:
+        """Replaces the state file, atomically.
+
+        Raises:
+            UnsafePathError: A path in it leaves the directory, or is the state file itself.
+        """
+        for path in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
+            if self.resolve(path) == self._state_key:
+                raise UnsafePathError(
+                    f"A checkpoint cannot be named {path!r}: that is the state file {self.state_path}.",
+                    path=self.state_path,
+                )
+        self.store.put(self._state_key, Payload.of(state.to_bytes()))
+
+    def resolve(self, path: str) -> str:
+        """The key in this directory of a path in its state file.
+
+        TensorFlow may write absolute paths; the directory may have been moved or copied since. So an absolute path
+        (or URL) that does not lead below this directory is taken for its last part, here. Nothing outside of the
+        directory is ever opened.
+
+        Raises:
+            UnsafePathError: It leads out of the directory by "..", or is no plain name.
+        """
+        if _URL.match(path) or path.startswith("/"):
+            below = self.url.rstrip("/") + "/"
+            path = path[len(below) :] if path.startswith(below) else posixpath.basename(path)
+        while path.startswith("./"):
+            path = path[2:]
+        try:
+            return check_key(path)
+        except UnsafePathError as error:
+            raise UnsafePathError(
+                f"The state file {self.state_path} names {path!r}, which is no checkpoint in its directory; "
+                "nothing was opened or changed.",
+                path=self.state_path,
+            ) from error
+
+    def listed(self, state: CheckpointState) -> list[str]:
+        """The checkpoints that a state file lists, as keys, oldest first, the latest last."""
+        keys = list(dict.fromkeys(self.resolve(path) for path in state.all_model_checkpoint_paths))
+        latest = self.resolve(state.model_checkpoint_path)
+        return keys if latest in keys else [*keys, latest]
+
+    def latest(self) -> str | None:
+        """The key of the latest checkpoint, or None in a directory without any.
+
+        Raises:
+            StateMissingError, StateCorruptError, UnsafePathError: See `load_state` and `resolve`.
+        """
+        state = self.load_state()
+        return None if state is None else self.resolve(state.model_checkpoint_path)
+
+    def stored(self, prefix: str = "") -> list[StoredCheckpoint]:
+        """Every V2 checkpoint whose files are there, listed in the state or not, by name.
+
+        Args:
+            prefix: Only names that begin with this.
+        """
+        groups: dict[str, list[tuple[ObjectMeta, CheckpointFile]]] = {}
+        for meta in self.store.list(prefix):
+            file = parse_name(meta.key)
+            if file is not None and not meta.key.startswith(PRIVATE_DIR + "/"):
+                groups.setdefault(file.prefix, []).append((meta, file))
+        return [_assess(name, files) for name, files in sorted(groups.items()) if any(f.kind != "meta" for _, f in files)]
+
+    def exists(self, prefix: str) -> bool:
+        """Whether there is an index of that name."""
+        try:
+            self.store.head(index_name(prefix))
+        except NotFoundError:
+            return False
+        return True
+
+    def write(self, prefix: str, writer: BundleWriter, meta: bytes | None, state: CheckpointState) -> None:
+        """Writes a checkpoint and makes it count.
+
+        Args:
+            prefix: Its name; no files of that name are listed in the current state.
+            writer: Its tensors, for this store and prefix.
+            meta: The bytes of its `.meta` file, or None for none.
+            state: The state from now on.
+        """
+        # The first checkpoint of a directory is complete before there is a state file. Should the process die just
+        # then, this note tells that directory from one whose state file was lost.
+        first = self.read_state() is None
+        if first:
+            self.store.put(_FIRST_SAVE, Payload.of(prefix.encode("utf-8", "surrogateescape")))
+        writer.write_data()
+        if meta is not None:
+            self.store.put(meta_name(prefix), Payload.of(meta))
+        writer.write_index()
+        self.write_state(state)
+        if first:
+            self.store.delete([_FIRST_SAVE])
+
+    def remove(self, prefixes: Iterable[str], meta_suffix: str = META_SUFFIX) -> None:
+        """Deletes the files of checkpoints, the index first; nothing but files of exactly these names."""
+        for prefix in prefixes:
+            names = [
+                meta.key
+                for meta in self.store.list(prefix + ".")
+                if (file := parse_name(meta.key, meta_suffix)) is not None and file.prefix == prefix
+            ]
+            index = index_name(prefix)
+            if index in names:
+                self.store.delete([index])
+            self.store.delete(name for name in names if name != index)
+
+    def _first_save(self) -> list[str]:
+        try:
+            return [self.store.get(_FIRST_SAVE, limit=4096)[0].decode("utf-8", "surrogateescape")]
+        except NotFoundError:
+            return []
+
+
+def with_latest(state: CheckpointState, prefix: str) -> CheckpointState:
+    """The state with another latest checkpoint, which is listed last."""
+    paths = tuple(p for p in state.all_model_checkpoint_paths if p != prefix)
+    return replace(state, model_checkpoint_path=prefix, all_model_checkpoint_paths=(*paths, prefix))
+
+
+def _assess(prefix: str, files: list[tuple[ObjectMeta, CheckpointFile]]) -> StoredCheckpoint:
+    kinds = {file.kind for _, file in files}
+    sets: dict[int, set[int]] = {}
+    for _, file in files:
+        if file.kind == "data":
+            sets.setdefault(file.shards, set()).add(file.shard)
+    whole = any(len(shards) == count for count, shards in sets.items())
+    return StoredCheckpoint(prefix, tuple(meta for meta, _ in files), "index" in kinds and whole)

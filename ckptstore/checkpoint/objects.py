@@ -1,0 +1,189 @@
+"""Object-based checkpoints, as tf.train.Checkpoint writes them: tensors by their place in a tree of objects.
+
+    key            <path>/.ATTRIBUTES/<attribute>      attribute VARIABLE_VALUE for variables
+    path           child names from the root, "." escaped as "..", then "/" as ".S", joined by "/"
+    object graph   the string tensor _CHECKPOINTABLE_OBJECT_GRAPH: a TrackableObjectGraph with the root at node 0
+
+TensorFlow restores by the names along the path, not by the key. Source: tensorflow/python/checkpoint/
+graph_view.py and save_util.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from ckptstore._proto.trackable_object_graph_pb2 import TrackableObjectGraph
+from ckptstore.errors import DataLossError, InvalidArgumentError
+
+OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+SAVE_COUNTER = "save_counter"
+VARIABLE_VALUE = "VARIABLE_VALUE"
+_ATTRIBUTES = "/.ATTRIBUTES/"
+
+
+def escape(name: str) -> str:
+    """A child's name as part of a key."""
+    return name.replace(".", "..").replace("/", ".S")
+
+
+class ObjectGraph:
+    """The tree of a checkpoint: which object path, and which variable name, has which key.
+
+    Attributes:
+        paths: Key of each value by object path ("layer/w"), in node order; where two paths lead to an object, by
+            the first. Values that are not variables' are under path and attribute ("it/.ATTRIBUTES/py_state").
+        full_names: Key of each variable by the name that TensorFlow's Saver would use.
+    """
+
+    def __init__(self, proto: TrackableObjectGraph) -> None:
+        self._nodes = proto.nodes
+        self.paths: dict[str, str] = {}
+        self.full_names: dict[str, str] = {}
+        home = self._first_paths()
+        for number, node in enumerate(proto.nodes):
+            for attribute in node.attributes:
+                if number in home:
+                    path = home[number]
+                    if attribute.name != VARIABLE_VALUE:
+                        path += _ATTRIBUTES + attribute.name
+                    self.paths.setdefault(path, attribute.checkpoint_key)
+                if attribute.full_name:
+                    self.full_names.setdefault(attribute.full_name, attribute.checkpoint_key)
+
+    @classmethod
+    def parse(cls, data: bytes) -> ObjectGraph:
+        """Reads the value of the object graph tensor.
+
+        Raises:
+            DataLossError: It is no TrackableObjectGraph.
+        """
+        try:
+            return cls(TrackableObjectGraph.FromString(data))
+        except DecodeError as error:
+            raise DataLossError("the object graph is no TrackableObjectGraph") from error
+
+    def resolve(self, path: str) -> str | None:
+        """The key of the variable at a path, by any of the ways that lead to it, or None."""
+        if path in self.paths:
+            return self.paths[path]
+        number = 0
+        for name in path.split("/") if path else ():
+            for child in self._nodes[number].children if number < len(self._nodes) else ():
+                if escape(child.local_name) == name and 0 <= child.node_id < len(self._nodes):
+                    number = child.node_id
+                    break
+            else:
+                return None
+        if number < len(self._nodes):
+            for attribute in self._nodes[number].attributes:
+                if attribute.name == VARIABLE_VALUE:
+                    return str(attribute.checkpoint_key)
+        return None
+
+    def _first_paths(self) -> dict[int, str]:
+        home = {0: ""} if self._nodes else {}
+        queue = deque(home)
+        while queue:
+            number = queue.popleft()
+            for child in self._nodes[number].children:
+                if 0 <= child.node_id < len(self._nodes) and child.node_id not in home:
+                    prefix = home[number]
+                    home[child.node_id] = f"{prefix}/{escape(child.local_name)}" if prefix else escape(child.local_name)
+                    queue.append(child.node_id)
+        # Slot variables hang on no parent: their key says where they belong.
+        for node in self._nodes:
+            for slot in node.slot_variables:
+                number = slot.slot_variable_node_id
+                if 0 <= number < len(self._nodes) and number not in home and self._nodes[number].attributes:
+                    home[number] = self._nodes[number].attributes[0].checkpoint_key.split(_ATTRIBUTES)[0]
+        return home
+
+
+@dataclass
+class TrackedNode:
+    """An object of a tree to be saved: named children, in order, and the value of a variable."""
+
+    children: dict[str, TrackedNode] = field(default_factory=dict)
+    value: Any = None
+    full_name: str = ""
+
+
+def object_items(items: Mapping[str, Any], save_counter: int) -> dict[str, Any]:
+    """Turns names into an object-based checkpoint: what tf.train.Checkpoint(...) of the same tree would save.
+
+    Each "/" in a name is a step down the tree. `tf.train.Checkpoint(layer=module)` restores "layer/w" into
+    `module.w`.
+
+    Args:
+        items: Arrays by path.
+        save_counter: TensorFlow's counter of saves, which numbers its next one.
+
+    Returns:
+        Arrays by key, in storage order, the object graph last.
+
+    Raises:
+        InvalidArgumentError: A name is also another one's parent, or is the counter's.
+    """
+    root = TrackedNode()
+    for name in sorted(items, key=lambda n: n.split("/", 1)[0]):
+        node = root
+        *parents, leaf = name.split("/")
+        for part in parents:
+            node = node.children.setdefault(part, TrackedNode())
+        if leaf in node.children or not leaf or any(not part for part in parents) or name == SAVE_COUNTER:
+            raise InvalidArgumentError(
+                f"The name {name!r} cannot be an object path: it has an empty part, names a parent of other tensors, "
+                f"or is {SAVE_COUNTER!r}.",
+                name=name,
+            )
+        node.children[leaf] = TrackedNode(value=items[name], full_name=name)
+    for name in items:
+        node = root
+        for part in name.split("/")[:-1]:
+            node = node.children[part]
+            if node.value is not None:
+                raise InvalidArgumentError(f"The name {name!r} has a tensor for a parent.", name=name)
+    root.children[SAVE_COUNTER] = TrackedNode(value=np.int64(save_counter), full_name=SAVE_COUNTER)
+    return tree_items(root)
+
+
+def tree_items(root: TrackedNode) -> dict[str, Any]:
+    """The tensors of a tree by key, in node order, and the object graph. An object may have several parents."""
+    order: list[tuple[TrackedNode, str]] = [(root, "")]
+    numbers = {id(root): 0}
+    for node, path in order:  # grows while it runs: breadth first
+        for name, child in node.children.items():
+            if id(child) not in numbers:
+                numbers[id(child)] = len(order)
+                order.append((child, f"{path}/{escape(name)}" if path else escape(name)))
+    proto = TrackableObjectGraph()
+    out: dict[str, Any] = {}
+    with_values = _with_values(node for node, _ in order)
+    for node, path in order:
+        message = proto.nodes.add()
+        for name, child in node.children.items():
+            message.children.add(node_id=numbers[id(child)], local_name=name)
+        if node.value is not None:
+            key = path + _ATTRIBUTES + VARIABLE_VALUE
+            message.attributes.add(name=VARIABLE_VALUE, full_name=node.full_name, checkpoint_key=key)
+            out[key] = node.value
+        message.has_checkpoint_values.value = id(node) in with_values
+    out[OBJECT_GRAPH_KEY] = proto.SerializeToString()
+    return out
+
+
+def _with_values(nodes: Iterable[TrackedNode]) -> set[int]:
+    """The ids of the nodes that hold a value, or have one somewhere below them."""
+    found: set[int] = set()
+    pending = list(nodes)[::-1]  # children mostly come after their parents
+    while True:
+        more = {id(n) for n in pending if n.value is not None or any(id(c) in found for c in n.children.values())}
+        if more <= found:
+            return found
+        found |= more

@@ -1,0 +1,212 @@
+"""Reads one checkpoint, of any of TensorFlow's formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ckptstore.bundle import BundleReader, LazyArray, TensorInfo, TensorSource, V1Source
+from ckptstore.checkpoint.assignment import describe_missing, plan_assignment
+from ckptstore.checkpoint.objects import OBJECT_GRAPH_KEY, SAVE_COUNTER, ObjectGraph
+from ckptstore.errors import (
+    CheckpointNotFoundError,
+    IncompatibleTensorError,
+    TensorNotFoundError,
+    UnsupportedError,
+    located,
+)
+from ckptstore.format.dtypes import DType
+from ckptstore.storage import Store
+
+
+def open_source(store: Store, key: str) -> TensorSource:
+    """Opens a checkpoint: a bundle if `key` has an index, else a V1 file (TensorFlow's rule).
+
+    Raises:
+        CheckpointNotFoundError: It is neither.
+        DataLossError: Its index, or the V1 file, is damaged.
+    """
+    try:
+        return BundleReader(store, key)
+    except CheckpointNotFoundError as error:
+        missing = error
+    try:
+        return V1Source(store, key)
+    except CheckpointNotFoundError:
+        raise missing from missing.__cause__
+
+
+class CheckpointReader(Mapping[str, LazyArray]):
+    """The tensors of a checkpoint by name, read when they are asked for; the names are tf.train.CheckpointReader's.
+
+    A tensor of an object-based checkpoint is also found under its object path ("layer/w") and under its variable's
+    full name; iteration gives the names as they are stored.
+
+    Args:
+        source: The opened checkpoint.
+        verify: Whether tensors that are read whole are held against their checksums.
+    """
+
+    def __init__(self, source: TensorSource, *, verify: bool = True) -> None:
+        self._source = source
+        self._verify = verify
+        self._objects: ObjectGraph | None = None
+        self._has_objects = source.info(OBJECT_GRAPH_KEY) is not None
+
+    @property
+    def path(self) -> str:
+        """The checkpoint's prefix, in full."""
+        return self._source.path
+
+    @property
+    def objects(self) -> ObjectGraph | None:
+        """The object graph of an object-based checkpoint, or None."""
+        if self._has_objects and self._objects is None:
+            value = self._source.read([OBJECT_GRAPH_KEY])[OBJECT_GRAPH_KEY]
+            if value.shape != () or not isinstance(value[()], bytes):
+                raise IncompatibleTensorError(f"{self.path}: the object graph is no string scalar.", path=self.path)
+            with located(self.path, OBJECT_GRAPH_KEY):
+                self._objects = ObjectGraph.parse(value[()])
+        return self._objects
+
+    def __getitem__(self, name: str) -> LazyArray:
+        return LazyArray(self._source, self.info(name), verify=self._verify)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source.names())
+
+    def __len__(self) -> int:
+        return len(self._source.names())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.has_tensor(name)
+
+    def info(self, name: str) -> TensorInfo:
+        """Type, shape and size of a tensor.
+
+        Raises:
+            TensorNotFoundError: There is none of that name; the nearest names are in the message.
+        """
+        found = self._find(name)
+        if found is None:
+            raise TensorNotFoundError(
+                describe_missing([name], self._source.names(), self.path), path=self.path, name=str(name)
+            )
+        return found
+
+    def has_tensor(self, name: str) -> bool:
+        """Whether there is a tensor of that name."""
+        return self._find(name) is not None
+
+    def get_tensor(self, name: str) -> Any:
+        """Reads a tensor: an array; for a string scalar its bytes, as in TensorFlow.
+
+        Raises:
+            TensorNotFoundError: There is none of that name.
+            DataLossError: It is damaged.
+            UnsupportedError: It is a variant.
+        """
+        stored = self.info(name).name
+        value = self._source.read([stored], verify=self._verify)[stored]
+        return value[()] if value.shape == () and value.dtype == object else value
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        """The shape of every tensor."""
+        return {name: list(self.info(name).shape) for name in self}
+
+    def get_variable_to_dtype_map(self) -> dict[str, DType]:
+        """The element type of every tensor."""
+        return {name: self.info(name).dtype for name in self}
+
+    def debug_string(self) -> bytes:
+        """A line per tensor: name, type, shape."""
+        lines = []
+        for name in self:
+            info = self.info(name)
+            lines.append(f"{name} ({info.dtype.proto_name}) [{','.join(map(str, info.shape))}]\n")
+        return "".join(lines).encode("utf-8", "surrogateescape")
+
+    def restore(
+        self,
+        names: Iterable[str] | None = None,
+        assignment_map: Mapping[str, Any] | None = None,
+        *,
+        strict: bool = True,
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Reads many tensors at once, all or nothing.
+
+        An object-based checkpoint gives its variables by object path, without TensorFlow's save counter.
+
+        Args:
+            names: Only these. None: all.
+            assignment_map: Which tensors, and under which names or into which arrays; see `plan_assignment`.
+            strict: Every name asked for must be there, and every tensor readable. False: what is there and can be
+                read.
+
+        Raises:
+            TensorNotFoundError: Names are not there; all of them are listed.
+            IncompatibleTensorError: An array to be filled has another shape or type; nothing is filled then.
+            DataLossError: Bytes are damaged.
+            UnsupportedError: A variant is among them.
+        """
+        stored = self._restorable()
+        plan = plan_assignment(
+            stored, names=names, assignment_map=assignment_map, strict=strict, path=self.path
+        )
+        if not strict:
+            plan = [item for item in plan if self.info(stored[item.source]).dtype.numpy is not None]
+        else:
+            opaque = [item.source for item in plan if self.info(stored[item.source]).dtype.numpy is None]
+            if opaque:
+                raise UnsupportedError(
+                    f"{self.path}: tensors of type variant cannot be arrays: {', '.join(map(repr, opaque))}; "
+                    "leave them out with names= or strict=False.",
+                    path=self.path,
+                    name=opaque[0],
+                )
+        for item in plan:
+            if item.into is not None:
+                self._check_fits(self.info(stored[item.source]), item.into)
+        values = self._source.read({stored[item.source] for item in plan}, verify=self._verify)
+        out: dict[str, np.ndarray[Any, Any]] = {}
+        for item in plan:
+            value = values[stored[item.source]]
+            if item.into is not None:
+                item.into[...] = value
+                value = item.into
+            out[item.target] = value
+        return out
+
+    def _restorable(self) -> dict[str, str]:
+        """Stored name by the name that a restore gives it."""
+        objects = self.objects
+        if objects is None:
+            return {name: name for name in self._source.names()}
+        return {
+            path: key
+            for path, key in objects.paths.items()
+            if path != SAVE_COUNTER and self._source.info(key) is not None
+        }
+
+    def _find(self, name: str) -> TensorInfo | None:
+        found = self._source.info(name)
+        if found is None and self._has_objects and isinstance(name, str):
+            objects = self.objects
+            key = objects and (objects.resolve(name) or objects.full_names.get(name))
+            found = self._source.info(key) if key else None
+        return found
+
+    def _check_fits(self, info: TensorInfo, into: np.ndarray[Any, Any]) -> None:
+        if into.shape != info.shape or into.dtype != info.dtype.numpy or not into.flags.writeable:
+            raise IncompatibleTensorError(
+                f"{self.path}: tensor {info.name!r} is {info.dtype} {list(info.shape)} and cannot fill a "
+                f"{'' if into.flags.writeable else 'read-only '}{into.dtype} {list(into.shape)} array; "
+                "restore it by name and convert it.",
+                path=self.path,
+                name=info.name,
+            )
+
+    def __repr__(self) -> str:
+        return f"CheckpointReader({self.path})"

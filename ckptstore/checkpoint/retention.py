@@ -1,0 +1,77 @@
+"""Which checkpoints TensorFlow keeps: its two rules, to the letter. Pure.
+
+Source: Saver._MaybeDeleteOldCheckpoints in tensorflow/python/training/saver.py, CheckpointManager._sweep in
+tensorflow/python/checkpoint/checkpoint_management.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One checkpoint of a list.
+
+    Attributes:
+        path: Its prefix.
+        time: When it was saved, in seconds since 1970.
+    """
+
+    path: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What becomes of a list.
+
+    Attributes:
+        listed: What stays in it, oldest first.
+        preserved: What leaves it and stays on the store for ever.
+        removed: What leaves it and is deleted.
+        mark: The rule's memory for the next time, in seconds since 1970: for the manager the time of the newest
+            preserved checkpoint (last_preserved_timestamp), for the Saver the end of the current period.
+    """
+
+    listed: tuple[Kept, ...]
+    preserved: tuple[Kept, ...]
+    removed: tuple[Kept, ...]
+    mark: float
+
+
+def sweep_as_manager(
+    listed: Sequence[Kept], max_to_keep: int | None, keep_checkpoint_every_n_hours: float | None, last_preserved: float
+) -> Sweep:
+    """tf.train.CheckpointManager's rule: of those over max_to_keep, one is preserved if it was saved at least n hours
+    after the last that was preserved."""
+    rest = list(listed)
+    preserved: list[Kept] = []
+    removed: list[Kept] = []
+    while max_to_keep is not None and len(rest) > max_to_keep:
+        oldest = rest.pop(0)
+        hours = keep_checkpoint_every_n_hours
+        if hours and oldest.time - hours * _HOUR >= last_preserved:
+            last_preserved = oldest.time
+            preserved.append(oldest)
+        else:
+            removed.append(oldest)
+    return Sweep(tuple(rest), tuple(preserved), tuple(removed), last_preserved)
+
+
+def sweep_as_saver(
+    listed: Sequence[Kept], max_to_keep: int | None, keep_checkpoint_every_n_hours: float, next_period: float
+) -> Sweep:
+    """tf.train.Saver's rule: at most one leaves the list per save, and is preserved if it was saved after the current
+    period of n hours, counted from when the Saver was made. Without max_to_keep (None or 0) there is no list."""
+    if not max_to_keep:
+        return Sweep((), (), (), next_period)
+    if len(listed) <= max_to_keep:
+        return Sweep(tuple(listed), (), (), next_period)
+    oldest, rest = listed[0], tuple(listed[1:])
+    if oldest.time > next_period:
+        return Sweep(rest, (oldest,), (), next_period + keep_checkpoint_every_n_hours * _HOUR)
+    return Sweep(rest, (), (oldest,), next_period)

@@ -1,0 +1,145 @@
+"""A block of a sorted table: entries whose keys leave out what they share with the key before.
+
+    block    = entry*  restart*  fixed32 count of restarts
+    entry    = varint shared, varint unshared, varint value length, key[shared:], value
+    restart  = fixed32 offset of an entry whose key is written in full; there is always one, at 0
+    stored   = block, type byte (0 plain, 1 snappy), fixed32 masked crc32c of block and type byte
+
+An empty block is 00 00 00 00 01 00 00 00.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptstore.errors import DataLossError
+from ckptstore.format.checksum import crc32c, mask
+from ckptstore.format.coding import decode_fixed32, decode_varint, encode_fixed32, encode_varint
+from ckptstore.format.snappy import decompress
+
+TRAILER_SIZE = 5
+_PLAIN = 0
+_SNAPPY = 1
+
+
+class BlockBuilder:
+    """Collects sorted entries into one block.
+
+    Args:
+        restart_interval: How many entries may share prefixes before a key is written in full again.
+    """
+
+    def __init__(self, restart_interval: int) -> None:
+        self._interval = restart_interval
+        self._restarts = [0]
+        self._since_restart = 0
+        self._last_key = b""
+        self._buffer = bytearray()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was added."""
+        return not self._buffer
+
+    @property
+    def size(self) -> int:
+        """The size of the finished block, in bytes, by TensorFlow's reckoning."""
+        return len(self._buffer) + 4 * len(self._restarts) + 4
+
+    def add(self, key: bytes, value: bytes) -> None:
+        """Appends an entry; the caller keeps the keys in order."""
+        shared = 0
+        if self._since_restart < self._interval:
+            shared = common_prefix(self._last_key, key)
+        else:
+            self._restarts.append(len(self._buffer))
+            self._since_restart = 0
+        unshared = len(key) - shared
+        if shared < 0x80 and unshared < 0x80 and len(value) < 0x80:
+            self._buffer += bytes((shared, unshared, len(value)))
+        else:
+            self._buffer += encode_varint(shared) + encode_varint(unshared) + encode_varint(len(value))
+        self._buffer += key[shared:]
+        self._buffer += value
+        self._last_key = key
+        self._since_restart += 1
+
+    def finish(self) -> bytes:
+        """The block, without its trailer."""
+        restarts = b"".join(map(encode_fixed32, self._restarts))
+        return bytes(self._buffer) + restarts + encode_fixed32(len(self._restarts))
+
+
+def common_prefix(a: bytes, b: bytes) -> int:
+    """How many leading bytes are the same."""
+    limit = min(len(a), len(b))
+    if a[:limit] == b[:limit]:
+        return limit
+    low, high = 0, limit  # a[:low] == b[:low], a[:high] != b[:high]
+    while high - low > 1:
+        middle = (low + high) // 2
+        if a[:middle] == b[:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def seal(block: bytes) -> bytes:
+    """The trailer of a plainly stored block."""
+    return bytes((_PLAIN,)) + encode_fixed32(mask(crc32c(bytes((_PLAIN,)), crc32c(block))))
+
+
+def unseal(stored: bytes, offset: int) -> bytes:
+    """Checks a block with its trailer, and decompresses it.
+
+    Args:
+        stored: The bytes of the block and its trailer.
+        offset: Where in the file it stands, for the message.
+
+    Raises:
+        DataLossError: The checksum is wrong, or the type is unknown.
+    """
+    end = len(stored) - TRAILER_SIZE
+    if end < 0:
+        raise DataLossError("truncated block read", offset=offset)
+    if mask(crc32c(memoryview(stored)[: end + 1])) != decode_fixed32(stored, end + 1):
+        raise DataLossError("block checksum mismatch", offset=offset)
+    kind = stored[end]
+    if kind == _PLAIN:
+        return stored[:end]
+    if kind == _SNAPPY:
+        return decompress(stored[:end])
+    raise DataLossError(f"bad block type {kind}", offset=offset)
+
+
+def entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The keys and values of a block, in order.
+
+    Raises:
+        DataLossError: An entry runs over the block, or the keys do not ascend.
+    """
+    if len(block) < 4:
+        raise DataLossError("bad block contents: too short for its restart count")
+    restarts = decode_fixed32(block, len(block) - 4)
+    end = len(block) - 4 - 4 * restarts
+    if end < 0:
+        raise DataLossError("bad block contents: more restarts than the block has room for")
+    position, key, first = 0, b"", True
+    while position < end:
+        if position + 3 <= end and (block[position] | block[position + 1] | block[position + 2]) < 0x80:
+            shared, unshared, value_size = block[position], block[position + 1], block[position + 2]
+            position += 3
+        else:
+            shared, position = decode_varint(block, position, end)
+            unshared, position = decode_varint(block, position, end)
+            value_size, position = decode_varint(block, position, end)
+        value_start = position + unshared
+        if shared > len(key) or value_start + value_size > end:
+            raise DataLossError("bad entry in block: it reaches outside the block or its key", offset=position)
+        last, key = key, key[:shared] + block[position:value_start]
+        if key <= last and not first:
+            raise DataLossError("bad entry in block: the keys do not ascend", offset=position)
+        first = False
+        position = value_start + value_size
+        yield key, block[value_start:position]

@@ -1,0 +1,183 @@
+"""The sorted string table: TensorFlow's `.index` files and V1 checkpoints (LevelDB's format without filters).
+
+    table    = data block*  metaindex block  index block  footer      (blocks: see block.py)
+    index    = one entry per data block: a key that is >= the block's last and < the next one's first -> handle
+    handle   = varint offset, varint size without the 5-byte trailer
+    footer   = metaindex handle, index handle, zeros up to 40 bytes, fixed64 magic
+
+Source of the constants and of the order of the writer's decisions: tensorflow/tsl lib/io/table_builder.cc.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+
+from ckptstore.errors import DataLossError
+from ckptstore.format.block import TRAILER_SIZE, BlockBuilder, common_prefix, entries, seal, unseal
+from ckptstore.format.coding import decode_fixed64, decode_varint, encode_fixed64, encode_varint
+
+MAGIC = 0xDB4775248B80FB57
+FOOTER_SIZE = 48
+BLOCK_SIZE = 262144
+_DATA_RESTART_INTERVAL = 16
+_INDEX_RESTART_INTERVAL = 1
+
+
+class TableWriter:
+    """Turns ascending keys and their values into the bytes of a table, exactly as TensorFlow's writer does.
+
+    Args:
+        block_size: A block is closed once it has this many bytes.
+        restart_interval: See block.py.
+    """
+
+    def __init__(self, *, block_size: int = BLOCK_SIZE, restart_interval: int = _DATA_RESTART_INTERVAL) -> None:
+        self._block_size = block_size
+        self._interval = restart_interval
+        self._out: list[bytes] = []
+        self._offset = 0
+        self._data = BlockBuilder(restart_interval)
+        self._index = BlockBuilder(_INDEX_RESTART_INTERVAL)
+        self._pending: bytes | None = None  # the handle of a finished block whose index key is not chosen yet
+        self._last_key: bytes | None = None
+
+    def add(self, key: bytes, value: bytes) -> None:
+        """Appends an entry.
+
+        Raises:
+            ValueError: The key is not greater than the one before.
+        """
+        if self._last_key is not None:
+            if key <= self._last_key:
+                raise ValueError(f"table keys must ascend: {key!r} after {self._last_key!r}")
+            if len(key) + len(value) >= 2 * self._block_size:
+                self._flush()
+        if self._pending is not None:
+            self._index.add(separator(self._last_key or b"", key), self._pending)
+            self._pending = None
+        self._last_key = key
+        self._data.add(key, value)
+        if self._data.size >= self._block_size:
+            self._flush()
+
+    def finish(self) -> bytes:
+        """The bytes of the whole table. The writer is used up."""
+        self._flush()
+        metaindex = self._emit(BlockBuilder(_DATA_RESTART_INTERVAL).finish())
+        if self._pending is not None:
+            self._index.add(successor(self._last_key or b""), self._pending)
+        index = self._emit(self._index.finish())
+        footer = (metaindex + index).ljust(FOOTER_SIZE - 8, b"\x00") + encode_fixed64(MAGIC)
+        return b"".join([*self._out, footer])
+
+    def _flush(self) -> None:
+        if not self._data.empty:
+            self._pending = self._emit(self._data.finish())
+            self._data = BlockBuilder(self._interval)
+
+    def _emit(self, block: bytes) -> bytes:
+        handle = encode_varint(self._offset) + encode_varint(len(block))
+        self._out += [block, seal(block)]
+        self._offset += len(block) + TRAILER_SIZE
+        return handle
+
+
+def separator(low: bytes, high: bytes) -> bytes:
+    """A short key k with low <= k < high: what an index block says between two data blocks."""
+    i = common_prefix(low, high)
+    if i < min(len(low), len(high)) and low[i] < 0xFF and low[i] + 1 < high[i]:
+        return low[:i] + bytes((low[i] + 1,))
+    return low
+
+
+def successor(key: bytes) -> bytes:
+    """A short key >= `key`: what an index block says after the last data block."""
+    for i, byte in enumerate(key):
+        if byte != 0xFF:
+            return key[:i] + bytes((byte + 1,))
+    return key
+
+
+class TableReader:
+    """Looks keys up in a table, reading only the blocks it needs.
+
+    Takes any block size, restart interval and index key, snappy blocks, and extra bytes behind a handle.
+
+    Args:
+        read: `read(offset, size)` hands over that many bytes of the file; called within the file's bounds only.
+        size: The size of the file, in bytes.
+
+    Raises:
+        DataLossError: Footer or index block are damaged, here and in every method.
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read = read
+        self._size = size
+        self._block_of: tuple[int, list[tuple[bytes, bytes]]] | None = None
+        if size < FOOTER_SIZE:
+            raise DataLossError(f"file is too short to be an sstable: {size} bytes", offset=0)
+        footer = read(size - FOOTER_SIZE, FOOTER_SIZE)
+        if decode_fixed64(footer, FOOTER_SIZE - 8) != MAGIC:
+            raise DataLossError("not an sstable (bad magic number)", offset=size - 8)
+        metaindex, position = _decode_handle(footer, 0)
+        index, position = _decode_handle(footer, position)
+        # Neither the padding nor the metaindex block says anything. They are looked at so that a table with any bit
+        # of it flipped is found out.
+        if any(footer[position : FOOTER_SIZE - 8]):
+            raise DataLossError("bad table footer: the padding is not zero", offset=size - FOOTER_SIZE + position)
+        self._load(metaindex)
+        self._index_keys: list[bytes] = []
+        self._handles: list[tuple[int, int]] = []
+        for key, value in entries(self._load(index)):
+            self._index_keys.append(key)
+            self._handles.append(_decode_handle(value, 0)[0])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> TableReader:
+        """A reader of a table in memory."""
+        return cls(lambda offset, size: data[offset : offset + size], len(data))
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, or None if the table does not have it."""
+        block = bisect_left(self._index_keys, key)
+        if block == len(self._handles):
+            return None
+        found = self._entries(block)
+        # (key,) sorts before (key, value), whatever the value
+        i = bisect_left(found, (key,))
+        return found[i][1] if i < len(found) and found[i][0] == key else None
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries in order."""
+        last: bytes | None = None
+        for block in range(len(self._handles)):
+            for key, value in self._entries(block):
+                if last is not None and key <= last:
+                    raise DataLossError("the table's keys do not ascend", offset=self._handles[block][0])
+                last = key
+                yield key, value
+
+    def _entries(self, number: int) -> list[tuple[bytes, bytes]]:
+        # The last block is kept: neighbours are mostly asked for one after the other.
+        kept = self._block_of
+        if kept is None or kept[0] != number:
+            kept = (number, list(entries(self._load(self._handles[number]))))
+            self._block_of = kept
+        return kept[1]
+
+    def _load(self, handle: tuple[int, int]) -> bytes:
+        offset, size = handle
+        if offset + size + TRAILER_SIZE > self._size - FOOTER_SIZE:
+            raise DataLossError(f"a block of {size} bytes reaches past the end of the table", offset=offset)
+        stored = self._read(offset, size + TRAILER_SIZE)
+        if len(stored) != size + TRAILER_SIZE:
+            raise DataLossError("truncated block read", offset=offset)
+        return unseal(stored, offset)
+
+
+def _decode_handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
+    offset, position = decode_varint(data, position)
+    size, position = decode_varint(data, position)
+    return (offset, size), position

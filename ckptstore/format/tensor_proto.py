@@ -1,0 +1,97 @@
+"""Arrays inside messages: TensorProto, as graphs and V1 checkpoints hold them.
+
+A message holds the elements either as raw bytes (tensor_content) or in the list of its type; a list that is shorter
+than the tensor repeats its last element, and an empty one means zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ckptstore.errors import DataLossError, UnsupportedError
+from ckptstore.format.dtypes import STRING, DType
+
+if TYPE_CHECKING:
+    from ckptstore._proto.tensor_pb2 import TensorProto
+
+_LIST = {
+    "float32": "float_val", "float64": "double_val", "int64": "int64_val", "bool": "bool_val",
+    "uint32": "uint32_val", "uint64": "uint64_val", "complex64": "scomplex_val", "complex128": "dcomplex_val",
+    "string": "string_val", "float16": "half_val", "bfloat16": "half_val",
+}  # fmt: skip
+_MAX_ELEMENTS = 1 << 40
+
+
+def list_field(dtype: DType) -> str:
+    """The name of the TensorProto field that holds elements of a type one by one.
+
+    Raises:
+        UnsupportedError: There is none.
+    """
+    if dtype.name in _LIST:
+        return _LIST[dtype.name]
+    if dtype.numpy is None:
+        raise UnsupportedError(f"tensors of type {dtype} have no values that can be read")
+    return "float8_val" if dtype.name.startswith("float") else "int_val"
+
+
+def set_values(proto: TensorProto, dtype: DType, array: np.ndarray[Any, Any]) -> None:
+    """Puts all elements into the list of their type, one by one, as V1 checkpoints hold them."""
+    field = list_field(dtype)
+    flat = array.reshape(-1)
+    if field in ("scomplex_val", "dcomplex_val"):
+        flat = flat.view(np.float32 if field == "scomplex_val" else np.float64)
+    elif field == "half_val":
+        flat = flat.view(np.uint16)
+    elif field == "float8_val":
+        proto.float8_val = flat.tobytes()
+        return
+    getattr(proto, field).extend(flat.tolist())
+
+
+def get_array(
+    proto: TensorProto, dtype: DType, shape: tuple[int, ...], *, exact: bool = False
+) -> np.ndarray[Any, Any]:
+    """The array that a TensorProto holds.
+
+    Args:
+        proto: The message; its own dtype and shape are not looked at.
+        dtype: Element type.
+        shape: Extent per dimension.
+        exact: Whether the list must hold every element: V1 checkpoints do not abbreviate.
+
+    Raises:
+        DataLossError: It holds too many or (if exact) too few elements.
+    """
+    count = math.prod(shape)
+    field = list_field(dtype)
+    if proto.tensor_content:
+        if dtype == STRING or len(proto.tensor_content) != count * dtype.itemsize:
+            raise DataLossError(f"{len(proto.tensor_content)} bytes do not make up {dtype} {list(shape)}")
+        return np.frombuffer(proto.tensor_content, dtype=dtype.as_numpy_dtype).reshape(shape).copy()
+    values: Any = getattr(proto, field)
+    if dtype == STRING:
+        flat = np.empty(len(values), dtype=object)
+        flat[:] = list(values)
+    elif field in ("scomplex_val", "dcomplex_val"):
+        half = np.asarray(values, dtype=np.float32 if field == "scomplex_val" else np.float64)
+        flat = half[: half.size // 2 * 2].view(dtype.as_numpy_dtype)
+    elif field == "half_val":
+        flat = (np.asarray(values, dtype=np.int64) & 0xFFFF).astype(np.uint16).view(dtype.as_numpy_dtype)
+    elif field == "float8_val":
+        flat = np.frombuffer(values, dtype=np.uint8).view(dtype.as_numpy_dtype)
+    else:
+        flat = np.asarray(values, dtype=np.int64 if field == "int_val" else None).astype(dtype.as_numpy_dtype)
+    if flat.size > count or (exact and flat.size != count):
+        raise DataLossError(f"{flat.size} values do not make up {dtype} {list(shape)}")
+    if flat.size < count:
+        if count > _MAX_ELEMENTS:
+            raise DataLossError(f"a message of {proto.ByteSize()} bytes claims {count} elements")
+        filler = flat[-1] if flat.size else (b"" if dtype == STRING else np.zeros((), dtype.as_numpy_dtype)[()])
+        whole = np.full(count, filler, dtype=dtype.as_numpy_dtype)
+        whole[: flat.size] = flat
+        flat = whole
+    return flat.reshape(shape)

@@ -1,0 +1,110 @@
+"""What a run says of a checkpoint: step, time, metrics and its own metadata, kept in the `.meta` file.
+
+The file is a MetaGraphDef without a graph. Its collection "ckptstore" holds one byte string of JSON:
+
+    {"version": 1, "step": 1200, "time": 1700000000.5, "metrics": {"loss": 0.25}, "metadata": {...}}
+
+TensorFlow carries collections along that it does not know, and never looks into this one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from ckptstore._proto.meta_graph_pb2 import MetaGraphDef
+from ckptstore.errors import DataLossError, InvalidArgumentError
+
+COLLECTION = "ckptstore"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is kept with a checkpoint.
+
+    Attributes:
+        step: The step it was saved as, or None where that is not recorded.
+        time: When it was saved, in seconds since 1970, or None.
+        metrics: Numbers by name, for picking the best one.
+        metadata: Whatever the run wants to remember, as JSON can hold it.
+    """
+
+    step: int | None = None
+    time: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, step: int, time: float, metrics: Mapping[str, Any] | None, metadata: Mapping[str, Any] | None
+    ) -> RunInfo:
+        """Checks what a caller hands over.
+
+        Raises:
+            InvalidArgumentError: A metric is no number, or the metadata are not what JSON can hold.
+        """
+        numbers: dict[str, float] = {}
+        for name, value in (metrics or {}).items():
+            try:
+                numbers[_text(name)] = float(value)
+            except (TypeError, ValueError) as error:
+                raise InvalidArgumentError(f"The metric {name!r} must be a number, not {value!r}.") from error
+        try:
+            kept = json.loads(json.dumps(dict(metadata or {})))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidArgumentError(
+                f"metadata must be a mapping that JSON can hold ({error}); save arrays as tensors instead."
+            ) from error
+        return cls(step, time, numbers, kept)
+
+    def encode(self) -> bytes:
+        """The bytes of the `.meta` file."""
+        meta = MetaGraphDef()
+        record = {
+            "version": _VERSION,
+            "step": self.step,
+            "time": self.time,
+            # JSON has no NaN; its names as text are what float() reads back
+            "metrics": {k: v if math.isfinite(v) else repr(v) for k, v in self.metrics.items()},
+            "metadata": self.metadata,
+        }
+        text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+        meta.collection_def[COLLECTION].bytes_list.value.append(text.encode("utf-8", "surrogatepass"))
+        return meta.SerializeToString(deterministic=True)
+
+    @classmethod
+    def decode(cls, data: bytes) -> RunInfo:
+        """Reads any `.meta` file; one that TensorFlow wrote says nothing of a run.
+
+        Raises:
+            DataLossError: It is no MetaGraphDef, or our record in it is damaged.
+        """
+        try:
+            meta = MetaGraphDef.FromString(data)
+        except DecodeError as error:
+            raise DataLossError("it is no MetaGraphDef") from error
+        if COLLECTION not in meta.collection_def:
+            return cls()
+        try:
+            record = json.loads(meta.collection_def[COLLECTION].bytes_list.value[0])
+            step, time = record["step"], record["time"]
+            return cls(
+                None if step is None else int(step),
+                None if time is None else float(time),
+                {str(k): float(v) for k, v in record["metrics"].items()},
+                dict(record["metadata"]),
+            )
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise DataLossError(f"the record of the run in it is damaged ({error})") from error
+
+
+def _text(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise InvalidArgumentError(f"A metric's name must be a str that is not empty, not {name!r}.")
+    return name

@@ -1,0 +1,68 @@
+"""Keys to bytes: the stores, and what stands before them.
+
+`from_url` makes the usual stack from a path or URL. fsspec and the cloud clients are imported when a name that needs
+them is first used: reading a local checkpoint waits for none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ckptstore.storage._base import (
+    Capabilities,
+    ObjectMeta,
+    Payload,
+    ReadTarget,
+    Store,
+    Upload,
+    UploadPart,
+    check_key,
+)
+from ckptstore.storage._local import LocalStore
+from ckptstore.storage._memory import MemoryStore
+from ckptstore.storage._retrying import RetryingStore, RetryPolicy
+from ckptstore.storage._transfer import TransferStore
+from ckptstore.storage._wrapper import WrapperStore
+
+if TYPE_CHECKING:
+    from ckptstore.storage._fsspec import FsspecStore
+    from ckptstore.storage._url import from_url, split_path
+
+__all__ = [
+    "Capabilities",
+    "FsspecStore",
+    "LocalStore",
+    "MemoryStore",
+    "ObjectMeta",
+    "Payload",
+    "ReadTarget",
+    "RetryPolicy",
+    "RetryingStore",
+    "Store",
+    "TransferStore",
+    "Upload",
+    "UploadPart",
+    "WrapperStore",
+    "check_key",
+    "from_url",
+    "split_path",
+]
+
+_LAZY = {
+    "FsspecStore": "ckptstore.storage._fsspec",
+    "from_url": "ckptstore.storage._url",
+    "split_path": "ckptstore.storage._url",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

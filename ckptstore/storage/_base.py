@@ -1,0 +1,279 @@
+"""What a store is: keys to bytes, in a handful of verbs.
+
+A `Store` is one directory, bucket prefix or in-memory dictionary. A key is a relative, literal, "/"-joined name
+below it: no character in it is ever a pattern. Every verb's docstring is its contract; every backend and every
+wrapper passes the same `ckptstore.testing.StoreTests`.
+
+Stores are safe to use from several threads at once. They raise `ckptstore.errors.StorageError` subclasses and
+nothing foreign. They know nothing of checkpoints.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ckptstore.errors import UnsafePathError, UnsupportedError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing_extensions import Buffer, Self
+
+ReadTarget: TypeAlias = "tuple[int, memoryview]"
+"""Where to read and whereto: an offset in the object, in bytes, and the writable buffer to fill from it."""
+
+_MAX_KEY_BYTES = 1024  # S3's and GCS's limit; POSIX allows more per path and less (255) per segment
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMeta:
+    """What a store tells of one object.
+
+    Attributes:
+        key: The key, relative to the store.
+        size: In bytes.
+        version: An opaque token that changes with every overwrite (ETag, generation, inode and time stamp), or
+            None where the store has nothing of the kind. Hand it back to read exactly these bytes.
+        modified: Seconds since 1970 by the store's clock, or None where the store does not tell.
+    """
+
+    key: str
+    size: int
+    version: str | None = None
+    modified: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a store can promise. Whoever needs a promise asks here first.
+
+    Attributes:
+        atomic_put: A key never shows part of a put, not even when the process dies in the middle of it.
+        durable: Once `put` returns, the bytes survive the power being cut.
+        pinned_reads: `read_into(version=...)` refuses an object that was replaced.
+        multipart: The upload verbs work.
+        min_part_size: The least bytes of every part but the last, in bytes.
+        max_parts: The most parts in one upload.
+        max_put_size: The most bytes in one `put`, or None for no limit.
+    """
+
+    atomic_put: bool = True
+    durable: bool = True
+    pinned_reads: bool = True
+    multipart: bool = False
+    min_part_size: int = 0
+    max_parts: int = 0
+    max_put_size: int | None = None
+
+
+class Payload:
+    """The bytes of one put: a sequence of buffers that are written one after the other, and never copied here.
+
+    A payload can be read any number of times, so a failed attempt can start over.
+
+    Args:
+        buffers: C-contiguous buffers of any element type. They must not change until the put has returned.
+    """
+
+    __slots__ = ("buffers", "nbytes")
+
+    def __init__(self, buffers: Iterable[Buffer]) -> None:
+        views = (memoryview(b) for b in buffers)
+        self.buffers: tuple[memoryview, ...] = tuple(v.cast("B") for v in views if v.nbytes)
+        self.nbytes: int = sum(v.nbytes for v in self.buffers)
+
+    @classmethod
+    def of(cls, data: Payload | Buffer) -> Payload:
+        """Wraps one buffer; hands a payload back as it is."""
+        return data if isinstance(data, Payload) else cls((data,))
+
+    def part(self, start: int, stop: int) -> Payload:
+        """The payload of the bytes from `start` up to `stop`, without copying them."""
+        out: list[memoryview] = []
+        position = 0
+        for view in self.buffers:
+            end = position + view.nbytes
+            if end > start and position < stop:
+                out.append(view[max(0, start - position) : stop - position])
+            position = end
+            if position >= stop:
+                break
+        return Payload(out)
+
+    def tobytes(self) -> bytes:
+        """One copy of all the bytes."""
+        return b"".join(self.buffers)
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def __repr__(self) -> str:
+        return f"Payload({self.nbytes} bytes in {len(self.buffers)} buffers)"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload under way: what the store called it, and what tells our own object from another's.
+
+    Attributes:
+        key: The key that the finished object will have.
+        upload_id: The store's name for the upload.
+        attempt: 32 hexadecimal digits of ours, kept with the object, by which a completed upload whose reply
+            was lost is recognised.
+    """
+
+    key: str
+    upload_id: str
+    attempt: str
+    extra: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPart:
+    """One part that the store has taken: its number (from 1), its tag and whatever checksum goes with it."""
+
+    number: int
+    tag: str
+    size: int
+    checksum: str | None = None
+
+
+class Store(abc.ABC):
+    """Keys to bytes."""
+
+    @property
+    @abc.abstractmethod
+    def url(self) -> str:
+        """Where this is, for messages: a path or URL without credentials and without a trailing slash."""
+
+    @property
+    @abc.abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this store can promise."""
+
+    @abc.abstractmethod
+    def get(self, key: str, *, limit: int | None = None) -> tuple[bytes, ObjectMeta]:
+        """Reads a whole object; bytes and meta data belong to one and the same version.
+
+        Args:
+            key: The key.
+            limit: The most bytes to accept. A larger object is a StorageError (errno EFBIG), found out without
+                reading all of it.
+
+        Raises:
+            NotFoundError: There is no such object (or bucket).
+        """
+
+    @abc.abstractmethod
+    def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
+        """Fills each target's buffer with the object's bytes from the target's offset on.
+
+        Targets may come in any order, and may overlap. An empty list, or empty buffers, read nothing. A network
+        store does it in one request from the first byte wanted to the last; `TransferStore` plans larger reads.
+
+        Args:
+            key: The key.
+            targets: Offsets and writable, contiguous buffers of bytes.
+            version: Read this version only (from `ObjectMeta.version`). None: whatever is there.
+
+        Raises:
+            NotFoundError: There is no such object.
+            PreconditionFailedError: The object is another version.
+            DataLossError: The object ends before a target does. The buffers' contents are then undefined.
+        """
+
+    @abc.abstractmethod
+    def head(self, key: str) -> ObjectMeta:
+        """What the store tells of one object.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+
+    @abc.abstractmethod
+    def put(self, key: str, payload: Payload) -> ObjectMeta:
+        """Writes a whole object, in place of an older one where there is one.
+
+        Atomic: a reader sees the old object or the new one, never a part or a mixture, and also after a failure
+        or a kill in the middle. With `Capabilities.durable` the bytes survive a power cut once this returns.
+        Repeating it with the same payload is harmless. Parent directories come by themselves.
+        """
+
+    @abc.abstractmethod
+    def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        """All objects whose key starts with the string `prefix`, at any depth, in ascending key order (by UTF-8).
+
+        A missing directory or prefix is an empty list; a missing bucket is a NotFoundError. What was put before
+        the call began is in it. Temporary files of unfinished puts are not.
+        """
+
+    @abc.abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Deletes objects. A key that is not there is no error.
+
+        Order: one key is gone before the next is tried, unless the store has a bulk delete, in which case nothing
+        is said of the order within one call.
+
+        Raises:
+            StorageError: One or more could not be deleted; the message names them. The others are gone.
+        """
+
+    def create_upload(self, key: str) -> Upload:
+        """Begins a multipart upload. Nothing shows at the key until `complete_upload`."""
+        raise UnsupportedError(f"{self!r} has no multipart uploads.", path=key)
+
+    def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
+        """Sends one part (numbered from 1). Repeating it is harmless; parts may come in any order."""
+        raise UnsupportedError(f"{self!r} has no multipart uploads.", path=upload.key)
+
+    def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
+        """Publishes the object, atomically. Repeating it after a lost reply is harmless."""
+        raise UnsupportedError(f"{self!r} has no multipart uploads.", path=upload.key)
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Drops an upload and its parts. One that is not there any more is no error."""
+        raise UnsupportedError(f"{self!r} has no multipart uploads.", path=upload.key)
+
+    def close(self) -> None:  # noqa: B027 - a store that holds nothing has nothing to do
+        """Lets go of connections and threads. Closing twice is harmless."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url})"
+
+    def path(self, key: str) -> str:
+        """The full name of a key, for messages."""
+        return f"{self.url}/{key}" if key else self.url
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def check_key(key: str) -> str:
+    """Hands back a key that is safe to use on every store.
+
+    Raises:
+        UnsafePathError: It is empty, absolute, over 1,024 bytes, has a control character, or an empty, "." or ".."
+            segment.
+    """
+    if not isinstance(key, str) or not key:
+        raise UnsafePathError(f"{key!r} is no key: it must be a non-empty str.", path=str(key))
+    if _CONTROL.search(key):
+        raise UnsafePathError(f"The key {key!r} has a control character in it; choose another name.", path=key)
+    if any(segment in ("", ".", "..") for segment in key.split("/")):
+        raise UnsafePathError(
+            f"The key {key!r} has an empty, '.' or '..' segment; use a plain relative name.", path=key
+        )
+    if len(key.encode("utf-8", "surrogateescape")) > _MAX_KEY_BYTES:
+        raise UnsafePathError(f"The key {key[:60]!r}... is longer than {_MAX_KEY_BYTES} bytes.", path=key)
+    return key

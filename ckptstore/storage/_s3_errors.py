@@ -1,0 +1,148 @@
+"""What S3, botocore and aiohttp raise, in our errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ckptstore.errors import (
+    CheckpointError,
+    NotFoundError,
+    PermissionDeniedError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from ckptstore.storage._foreign import from_exception, from_status, redact
+
+# Codes whose HTTP status alone would be misread: a throttled request may come as a 400, an expired token too.
+_PASSING_CODES = frozenset(
+    {
+        "BadDigest",  # damaged on the way to the server
+        "BandwidthLimitExceeded",
+        "ConditionalRequestConflict",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+_DENIED_CODES = frozenset(
+    {
+        "AccessDenied",
+        "AllAccessDisabled",
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+_FULL_CODES = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"})
+_NO_CREDENTIALS = frozenset(
+    {
+        "CredentialRetrievalError",
+        "NoAuthTokenError",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "SSOError",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+    }
+)
+
+
+@contextlib.contextmanager
+def s3_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
+    """Turns what the client raises inside the block into our errors.
+
+    Args:
+        path: The object it is about, for messages.
+        bucket: The bucket, for messages.
+        secrets: Texts that no message may show.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        ours = _translated(error, path, bucket, secrets)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def reply_of(error: BaseException | None) -> tuple[int, str, str] | None:
+    """The HTTP status, S3's code and its message, of the first S3 reply in a chain of exceptions."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict) and "Error" in response:
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0
+            told = response["Error"]
+            return int(status), str(told.get("Code", "")), str(told.get("Message", ""))
+        error = error.__cause__
+    return None
+
+
+def from_code(status: int, code: str, message: str, path: str, bucket: str) -> CheckpointError:
+    """The error for an S3 reply."""
+    said = f"{code}: {message}" if message and message != code else code
+    remedy = (
+        f"Check the credentials and what they may do in the bucket {bucket!r}. S3 also says this of an object that "
+        "is not there to who may not list the bucket."
+    )
+    if code == "NoSuchBucket":
+        return NotFoundError(f"The bucket {bucket!r} does not exist: create it, or correct the URL.", path=path)
+    if code == "RequestTimeTooSkewed":
+        return PermissionDeniedError(f"This machine's clock is wrong, so S3 refuses {path}; set the clock.", path=path)
+    if code in _PASSING_CODES:
+        return StorageUnavailableError(f"S3 did not take the request for {path}: {said}.", path=path)
+    if code in _FULL_CODES:
+        return StorageFullError(f"There is no room for {path}: {said}.", path=path)
+    if code in _DENIED_CODES:
+        return from_status(403, path, said=said, remedy=remedy)
+    if code == "NoSuchUpload":
+        return NotFoundError(f"The upload of {path} is gone: somebody, or a rule of the bucket, aborted it.", path=path)
+    if not status and code.isdecimal():
+        status = int(code)
+    if status in (301, 307) or code in ("PermanentRedirect", "IllegalLocationConstraintException"):
+        return StorageError(
+            f"The bucket {bucket!r} is in another region; set client_kwargs={{'region_name': ...}} or "
+            f"AWS_DEFAULT_REGION. S3 said: {said}.",
+            path=path,
+        )
+    return from_status(status, path, said=said, remedy=remedy)
+
+
+def _translated(error: Exception, path: str, bucket: str, secrets: tuple[str, ...]) -> CheckpointError:
+    if isinstance(error, CheckpointError):
+        return error
+    reply = reply_of(error)
+    if reply is not None:
+        status, code, message = reply
+        return from_code(status, redact(code, secrets), redact(message, secrets), path, bucket)
+    names = {kind.__name__ for kind in type(error).__mro__}
+    said = redact(str(error), secrets)
+    if names & _NO_CREDENTIALS:
+        return PermissionDeniedError(
+            f"No usable credentials for {path} in the bucket {bucket!r}: {said} Set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, a profile or a role, or pass storage_options={'anon': True} for a public bucket.",
+            path=path,
+        )
+    if "SSLError" in names or "InvalidProxiesConfigError" in names:  # a wrong certificate stays wrong
+        return StorageError(f"No secure connection to the store of {path}: {said}", path=path)
+    if names & {"HTTPClientError", "ResponseParserError", "IncompleteReadError", "ClientError"}:
+        # botocore's connection errors are HTTPClientErrors; throttling proxies send replies that are not XML
+        return StorageUnavailableError(f"The connection for {path} failed: {type(error).__name__}: {said}", path=path)
+    return from_exception(error, path, secrets=secrets)

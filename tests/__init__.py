@@ -1,0 +1,1 @@
+"""The tests of ckptstore; the folders mirror the package."""

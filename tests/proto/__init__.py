@@ -1,0 +1,1 @@
+"""Tests of ckptstore/_proto: the wire schemas and the code generated from them."""

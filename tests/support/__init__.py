@@ -1,0 +1,1 @@
+"""What several test modules need: servers that run inside the test process."""
