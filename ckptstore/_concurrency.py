@@ -6,15 +6,17 @@ Everything else takes a standard `concurrent.futures.Executor`, or None to work 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 
 # Imported by its module, because `concurrent.futures` loads it on first use, and a first use while the interpreter is
 # ending is an error.
 from concurrent.futures.thread import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ckptstore.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 

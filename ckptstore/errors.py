@@ -4,7 +4,7 @@
     ├── CheckpointNotFoundError          (FileNotFoundError)  no such checkpoint, step or part of one
     ├── CheckpointExistsError            (FileExistsError)    the step is already saved
     ├── TensorNotFoundError              (KeyError)           the checkpoint holds no tensor of that name
-    ├── DataLossError                                         bytes that were stored are damaged (TensorFlow's DATA_LOSS)
+    ├── DataLossError                                         stored bytes are damaged (TensorFlow's DATA_LOSS)
     ├── IncompatibleTensorError          (ValueError)         dtype, shape or kind of a tensor does not fit
     ├── InvalidArgumentError             (ValueError)         a step, name or option that cannot be meant
     ├── UnsafePathError                  (ValueError)         a path that leaves its directory or could be misread

@@ -57,7 +57,9 @@ class BundleBuilder:
         else:
             self.add_encoded(name, encode(value, str(name), dtype))
 
-    def add_slice(self, name: str, shape: tuple[int, ...], piece: TensorSlice, value: Any, *, dtype: Any = None) -> None:
+    def add_slice(
+        self, name: str, shape: tuple[int, ...], piece: TensorSlice, value: Any, *, dtype: Any = None
+    ) -> None:
         """Adds one piece of a tensor. A piece that is all of it becomes an ordinary tensor, as in TensorFlow.
 
         Raises:

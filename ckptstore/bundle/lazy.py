@@ -34,7 +34,7 @@ class LazyArray:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """numpy dtype; object for strings.
+        """Numpy dtype; object for strings.
 
         Raises:
             IncompatibleTensorError: It is a variant, which numpy cannot hold.
@@ -92,12 +92,14 @@ class LazyArray:
         return f"LazyArray(name={self.name!r}, shape={self.shape}, dtype={self.tf_dtype})"
 
 
+def _is_basic(item: Any) -> bool:
+    return item is Ellipsis or (isinstance(item, int | np.integer | slice) and not isinstance(item, bool))
+
+
 def _bounds(index: Any, shape: tuple[int, ...]) -> tuple[Box, tuple[Any, ...]] | None:
     """The box that an index touches, and the index within it; None for an index that is not basic."""
     items = index if isinstance(index, tuple) else (index,)
-    if sum(item is Ellipsis for item in items) > 1 or not all(
-        isinstance(item, int | np.integer | slice) and not isinstance(item, bool) or item is Ellipsis for item in items
-    ):
+    if sum(item is Ellipsis for item in items) > 1 or not all(map(_is_basic, items)):
         return None
     if Ellipsis in items:
         at = items.index(Ellipsis)

@@ -59,7 +59,8 @@ class Partitioned:
     @classmethod
     def split(cls, array: Any, parts: int, axis: int = 0) -> Partitioned:
         """Cuts an array as tf.compat.v1.fixed_size_partitioner does: the first pieces get one more where it does not
-        come out even, and no piece is empty."""
+        come out even, and no piece is empty.
+        """
         whole = np.asarray(array)
         count = max(1, min(parts, whole.shape[axis]))
         return cls.concat(np.array_split(whole, count, axis), axis)

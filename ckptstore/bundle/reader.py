@@ -146,7 +146,7 @@ class BundleReader:
                 name=missing[0],
                 missing=missing,
             )
-        out: dict[str, np.ndarray[Any, Any]] = dict.fromkeys(wanted)  # type: ignore[arg-type]
+        out: dict[str, np.ndarray[Any, Any]] = {}
         plain = [(name, entry) for name, entry in entries.items() if not entry.slices]
         self._check(plain)
         reads = [self._allocate(name, entry) for name, entry in plain]
@@ -157,7 +157,7 @@ class BundleReader:
             if entry.slices:
                 whole = tuple((0, size) for size in entry.shape)
                 out[name] = self._read_slices(name, entry, whole, verify)
-        return out
+        return {name: out[name] for name in wanted}
 
     def read_box(self, name: str, box: Box, *, verify: bool = True) -> np.ndarray[Any, Any]:
         """Reads a part of a tensor.
@@ -171,7 +171,9 @@ class BundleReader:
         entry = self._lookup(name)
         if entry is None or not entry.dtype.itemsize:
             return self.read([name], verify=verify)[name][tuple(slice(a, b) for a, b in box)]
-        if len(box) != len(entry.shape) or any(not 0 <= a <= b <= n for (a, b), n in zip(box, entry.shape, strict=True)):
+        if len(box) != len(entry.shape) or any(
+            not 0 <= a <= b <= n for (a, b), n in zip(box, entry.shape, strict=True)
+        ):
             raise IncompatibleTensorError(
                 f"{self.path}: the box {list(box)} reaches outside tensor {name!r} {list(entry.shape)}.",
                 path=self.path,
@@ -300,7 +302,8 @@ class BundleReader:
             if size > _MAX_OVERLAP * meta.size + _SLACK:
                 path = self._store.path(meta.key)
                 raise DataLossError(
-                    f"{path}: the index claims {size} bytes of the file's {meta.size}; it is damaged or forged", path=path
+                    f"{path}: the index claims {size} bytes of the file's {meta.size}; it is damaged or forged",
+                    path=path,
                 )
 
     def _allocate(self, name: str, entry: BundleEntry) -> _Read:
@@ -419,7 +422,8 @@ def _runs(box: Box, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 def _few_runs(box: Box, shape: tuple[int, ...]) -> Box:
     """Widens a box, from the last axis on, until it consists of few runs: many tiny reads cost more than some bytes
-    too many."""
+    too many.
+    """
     wide = list(box)
     while True:
         axis = _split_axis(tuple(wide), shape)

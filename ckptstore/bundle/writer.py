@@ -32,7 +32,7 @@ class BundleWriter(BundleBuilder):
         super().__init__(max_shard_bytes=max_shard_bytes)
         self._store = store
         self._prefix = prefix
-        self._executor = executor
+        self.executor = executor
 
     def add_all(self, items: Mapping[str, Any]) -> None:
         """Adds several tensors, in ascending order of their names: the order of TensorFlow's Saver."""
@@ -49,7 +49,7 @@ class BundleWriter(BundleBuilder):
             key = data_name(self._prefix, number, len(shards))
             return lambda: self._store.put(key, Payload(shards[number]))
 
-        return run_all(self._executor, map(put, range(len(shards))), window=_SHARDS_AT_ONCE)
+        return run_all(self.executor, map(put, range(len(shards))), window=_SHARDS_AT_ONCE)
 
     def write_index(self) -> ObjectMeta:
         """Puts the index; `write_data` has been called before."""

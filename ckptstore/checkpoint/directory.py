@@ -9,14 +9,16 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from errno import EISDIR
 
 from ckptstore.bundle import BundleWriter
-from ckptstore.errors import NotFoundError, StateCorruptError, StateMissingError, UnsafePathError
+from ckptstore.errors import NotFoundError, StateCorruptError, StateMissingError, StorageError, UnsafePathError
 from ckptstore.format.naming import (
     META_SUFFIX,
     STATE_FILE,
     CheckpointFile,
+    expand_v1_pattern,
     index_name,
     meta_name,
     parse_name,
@@ -184,17 +186,28 @@ class CheckpointDirectory:
             file = parse_name(meta.key)
             if file is not None and not meta.key.startswith(PRIVATE_DIR + "/"):
                 groups.setdefault(file.prefix, []).append((meta, file))
-        return [_assess(name, files) for name, files in sorted(groups.items()) if any(f.kind != "meta" for _, f in files)]
+        return [
+            _assess(name, files) for name, files in sorted(groups.items()) if any(f.kind != "meta" for _, f in files)
+        ]
 
-    def exists(self, prefix: str) -> bool:
-        """Whether there is an index of that name."""
-        try:
-            self.store.head(index_name(prefix))
-        except NotFoundError:
-            return False
-        return True
+    def exists(self, key: str) -> bool:
+        """Whether there is a checkpoint of that name: its index, or its V1 files. The name is literal."""
+        for names in ([index_name(key)], expand_v1_pattern(key) or [key]):
+            try:
+                for name in names:
+                    self.store.head(name)
+            except NotFoundError:
+                continue
+            except StorageError as error:
+                if error.errno != EISDIR:
+                    raise
+                continue
+            return True
+        return False
 
-    def write(self, prefix: str, writer: BundleWriter, meta: bytes | None, state: CheckpointState) -> None:
+    def write(
+        self, prefix: str, writer: BundleWriter, meta: bytes | None, state: CheckpointState, *, first: bool
+    ) -> None:
         """Writes a checkpoint and makes it count.
 
         Args:
@@ -202,10 +215,10 @@ class CheckpointDirectory:
             writer: Its tensors, for this store and prefix.
             meta: The bytes of its `.meta` file, or None for none.
             state: The state from now on.
+            first: Whether there was no state file before.
         """
         # The first checkpoint of a directory is complete before there is a state file. Should the process die just
         # then, this note tells that directory from one whose state file was lost.
-        first = self.read_state() is None
         if first:
             self.store.put(_FIRST_SAVE, Payload.of(prefix.encode("utf-8", "surrogateescape")))
         writer.write_data()
@@ -234,12 +247,6 @@ class CheckpointDirectory:
             return [self.store.get(_FIRST_SAVE, limit=4096)[0].decode("utf-8", "surrogateescape")]
         except NotFoundError:
             return []
-
-
-def with_latest(state: CheckpointState, prefix: str) -> CheckpointState:
-    """The state with another latest checkpoint, which is listed last."""
-    paths = tuple(p for p in state.all_model_checkpoint_paths if p != prefix)
-    return replace(state, model_checkpoint_path=prefix, all_model_checkpoint_paths=(*paths, prefix))
 
 
 def _assess(prefix: str, files: list[tuple[ObjectMeta, CheckpointFile]]) -> StoredCheckpoint:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ckptstore.checkpoint.assignment import describe_missing, plan_assignment
 from ckptstore.checkpoint.objects import OBJECT_GRAPH_KEY, SAVE_COUNTER, ObjectGraph
 from ckptstore.errors import (
     CheckpointNotFoundError,
+    DataLossError,
     IncompatibleTensorError,
     TensorNotFoundError,
     UnsupportedError,
@@ -19,6 +20,11 @@ from ckptstore.errors import (
 )
 from ckptstore.format.dtypes import DType
 from ckptstore.storage import Store
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 
 def open_source(store: Store, key: str) -> TensorSource:
@@ -47,11 +53,15 @@ class CheckpointReader(Mapping[str, LazyArray]):
     Args:
         source: The opened checkpoint.
         verify: Whether tensors that are read whole are held against their checksums.
+        on_close: Called by `close`.
     """
 
-    def __init__(self, source: TensorSource, *, verify: bool = True) -> None:
+    def __init__(
+        self, source: TensorSource, *, verify: bool = True, on_close: Callable[[], None] | None = None
+    ) -> None:
         self._source = source
         self._verify = verify
+        self._on_close = on_close
         self._objects: ObjectGraph | None = None
         self._has_objects = source.info(OBJECT_GRAPH_KEY) is not None
 
@@ -64,11 +74,11 @@ class CheckpointReader(Mapping[str, LazyArray]):
     def objects(self) -> ObjectGraph | None:
         """The object graph of an object-based checkpoint, or None."""
         if self._has_objects and self._objects is None:
-            value = self._source.read([OBJECT_GRAPH_KEY])[OBJECT_GRAPH_KEY]
-            if value.shape != () or not isinstance(value[()], bytes):
-                raise IncompatibleTensorError(f"{self.path}: the object graph is no string scalar.", path=self.path)
+            graph: Any = self._source.read([OBJECT_GRAPH_KEY])[OBJECT_GRAPH_KEY].reshape(-1)[:1].tolist()
             with located(self.path, OBJECT_GRAPH_KEY):
-                self._objects = ObjectGraph.parse(value[()])
+                if not graph or not isinstance(graph[0], bytes):
+                    raise DataLossError("the object graph is no string")
+                self._objects = ObjectGraph.parse(graph[0])
         return self._objects
 
     def __getitem__(self, name: str) -> LazyArray:
@@ -152,9 +162,7 @@ class CheckpointReader(Mapping[str, LazyArray]):
             UnsupportedError: A variant is among them.
         """
         stored = self._restorable()
-        plan = plan_assignment(
-            stored, names=names, assignment_map=assignment_map, strict=strict, path=self.path
-        )
+        plan = plan_assignment(stored, names=names, assignment_map=assignment_map, strict=strict, path=self.path)
         if not strict:
             plan = [item for item in plan if self.info(stored[item.source]).dtype.numpy is not None]
         else:
@@ -207,6 +215,19 @@ class CheckpointReader(Mapping[str, LazyArray]):
                 path=self.path,
                 name=info.name,
             )
+
+    def close(self) -> None:
+        """Lets go of connections; closing twice is harmless."""
+        if self._on_close is not None:
+            self._on_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"CheckpointReader({self.path})"

@@ -47,7 +47,8 @@ def sweep_as_manager(
     listed: Sequence[Kept], max_to_keep: int | None, keep_checkpoint_every_n_hours: float | None, last_preserved: float
 ) -> Sweep:
     """tf.train.CheckpointManager's rule: of those over max_to_keep, one is preserved if it was saved at least n hours
-    after the last that was preserved."""
+    after the last that was preserved.
+    """
     rest = list(listed)
     preserved: list[Kept] = []
     removed: list[Kept] = []
@@ -66,7 +67,8 @@ def sweep_as_saver(
     listed: Sequence[Kept], max_to_keep: int | None, keep_checkpoint_every_n_hours: float, next_period: float
 ) -> Sweep:
     """tf.train.Saver's rule: at most one leaves the list per save, and is preserved if it was saved after the current
-    period of n hours, counted from when the Saver was made. Without max_to_keep (None or 0) there is no list."""
+    period of n hours, counted from when the Saver was made. Without max_to_keep (None or 0) there is no list.
+    """
     if not max_to_keep:
         return Sweep((), (), (), next_period)
     if len(listed) <= max_to_keep:

@@ -61,8 +61,8 @@ _PROTO_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
 def _table() -> tuple[DType, ...]:
-    def ml(name: str) -> np.dtype[Any]:
-        return np.dtype(getattr(ml_dtypes, name))
+    def ml(name: str) -> Any:
+        return getattr(ml_dtypes, name)
 
     def at(number: int, name: str, dtype: Any, low_bits: int = 0) -> DType:
         return DType(name, number, None if dtype is None else np.dtype(dtype), low_bits)

@@ -1,9 +1,9 @@
 """Slices of tensors: how the pieces of a partitioned variable are named, and how pieces make up a whole.
 
-    spec        "0,4:-"              per dimension `start,length`, or "-" for all of it, joined by ":"
-    shape spec  "10 4 0,4:-"         the full shape and a slice of it: SaveV2's and RestoreV2's shape_and_slices
-    key         num(0) str(name) num(rank) { snum(start) snum(length) }*     ordered code, see coding.py; a whole
-                                     dimension is start 0, length -1
+spec        "0,4:-"              per dimension `start,length`, or "-" for all of it, joined by ":"
+shape spec  "10 4 0,4:-"         the full shape and a slice of it: SaveV2's and RestoreV2's shape_and_slices
+key         num(0) str(name) num(rank) { snum(start) snum(length) }*     ordered code, see coding.py; a whole
+                                 dimension is start 0, length -1
 """
 
 from __future__ import annotations

@@ -23,9 +23,14 @@ from ckptstore.errors import StateCorruptError
 MAX_STATE_BYTES = 4 << 20
 """The largest state file that is read: some 40,000 checkpoints."""
 
-_ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", ord('"'): '\\"', ord("'"): "\\'", ord("\\"): "\\\\"} | {
-    c: f"\\{c:03o}" for c in (*range(0x20), 0x7F) if c not in b"\n\r\t"
-}
+_ESCAPES = {
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+    ord('"'): '\\"',
+    ord("'"): "\\'",
+    ord("\\"): "\\\\",
+} | {c: f"\\{c:03o}" for c in (*range(0x20), 0x7F) if c not in b"\n\r\t"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,7 @@ class TableWriter:
         if self._pending is not None:
             self._index.add(successor(self._last_key or b""), self._pending)
         index = self._emit(self._index.finish())
-        footer = (metaindex + index).ljust(FOOTER_SIZE - 8, b"\x00") + encode_fixed64(MAGIC)
-        return b"".join([*self._out, footer])
+        return b"".join([*self._out, _encode_footer(metaindex, index)])
 
     def _flush(self) -> None:
         if not self._data.empty:
@@ -77,7 +76,7 @@ class TableWriter:
             self._data = BlockBuilder(self._interval)
 
     def _emit(self, block: bytes) -> bytes:
-        handle = encode_varint(self._offset) + encode_varint(len(block))
+        handle = _encode_handle(self._offset, len(block))
         self._out += [block, seal(block)]
         self._offset += len(block) + TRAILER_SIZE
         return handle
@@ -122,11 +121,11 @@ class TableReader:
         if decode_fixed64(footer, FOOTER_SIZE - 8) != MAGIC:
             raise DataLossError("not an sstable (bad magic number)", offset=size - 8)
         metaindex, position = _decode_handle(footer, 0)
-        index, position = _decode_handle(footer, position)
+        index, _ = _decode_handle(footer, position)
         # Neither the padding nor the metaindex block says anything. They are looked at so that a table with any bit
         # of it flipped is found out.
-        if any(footer[position : FOOTER_SIZE - 8]):
-            raise DataLossError("bad table footer: the padding is not zero", offset=size - FOOTER_SIZE + position)
+        if footer != _encode_footer(_encode_handle(*metaindex), _encode_handle(*index)):
+            raise DataLossError("bad table footer: odd handles, or padding that is not zero", offset=size - FOOTER_SIZE)
         self._load(metaindex)
         self._index_keys: list[bytes] = []
         self._handles: list[tuple[int, int]] = []
@@ -175,6 +174,14 @@ class TableReader:
         if len(stored) != size + TRAILER_SIZE:
             raise DataLossError("truncated block read", offset=offset)
         return unseal(stored, offset)
+
+
+def _encode_handle(offset: int, size: int) -> bytes:
+    return encode_varint(offset) + encode_varint(size)
+
+
+def _encode_footer(metaindex: bytes, index: bytes) -> bytes:
+    return (metaindex + index).ljust(FOOTER_SIZE - 8, b"\x00") + encode_fixed64(MAGIC)
 
 
 def _decode_handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:

@@ -89,7 +89,8 @@ def as_array(value: Any, name: str, dtype: DType | None = None) -> tuple[np.ndar
         raise IncompatibleTensorError(
             f"Tensor {name!r} is {natural}, and {wanted} was asked for; convert it with .astype() first.", name=name
         )
-    return np.asarray(array, dtype=wanted.numpy, order="C"), wanted
+    stored: np.ndarray[Any, Any] = np.asarray(array, dtype=wanted.numpy, order="C")
+    return stored, wanted
 
 
 def _string_array(value: Any, array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
@@ -106,9 +107,9 @@ def _string_array(value: Any, array: np.ndarray[Any, Any], name: str) -> np.ndar
                 "Objects are not stored: give numbers their own dtype.",
                 name=name,
             )
-    out = np.empty(len(flat), dtype=object)
-    out[:] = flat
-    return out.reshape(array.shape)
+    out = np.empty(array.shape, dtype=object)
+    out.reshape(-1)[:] = flat
+    return out
 
 
 def encode(value: Any, name: str, dtype: Any = None) -> EncodedTensor:
@@ -131,7 +132,7 @@ def encode(value: Any, name: str, dtype: Any = None) -> EncodedTensor:
             low = (1 << found.low_bits) - 1
             if view.size and int(view.max()) > low:  # some ml_dtypes releases sign-extend in memory
                 view = view & np.uint8(low)
-        data = memoryview(view)
+        data = memoryview(view)  # type: ignore[arg-type]  # as in empty()
         buffers, crc = (data,) if data.nbytes else (), crc32c(data)
     return EncodedTensor(found, tuple(array.shape), buffers, mask(crc))
 
@@ -144,7 +145,7 @@ def encode_opaque(dtype: DType, shape: tuple[int, ...], data: bytes, crc: int) -
 def empty(dtype: DType, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], memoryview]:
     """A new array of numbers, and its bytes to be filled."""
     array = np.empty(shape, dtype=dtype.as_numpy_dtype)
-    return array, memoryview(_bytes_of(array))
+    return array, memoryview(_bytes_of(array))  # type: ignore[arg-type]  # numpy's stubs for 3.10 lack __buffer__
 
 
 def check(data: memoryview, crc: int) -> None:
@@ -214,7 +215,7 @@ def verify(dtype: DType, shape: tuple[int, ...], data: memoryview, crc: int, *, 
         check(data, crc)
 
 
-def _bytes_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _bytes_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array.reshape(-1).view(np.uint8)
 
 
@@ -233,9 +234,7 @@ def _encode_strings(flat: list[bytes]) -> tuple[tuple[memoryview, ...], int]:
     return (memoryview(varints + stored), memoryview(body)), crc32c(body, crc32c(stored, crc))
 
 
-def _string_lengths(
-    shape: tuple[int, ...], data: bytes, crc: int | None, big_endian: bool
-) -> tuple[list[int], int]:
+def _string_lengths(shape: tuple[int, ...], data: bytes, crc: int | None, big_endian: bool) -> tuple[list[int], int]:
     """The lengths of the strings, and where the first one begins; the checksums are right."""
     count = math.prod(shape)
     if not data and not count:
@@ -264,12 +263,10 @@ def _string_lengths(
     return lengths, position + 4
 
 
-def _decode_strings(
-    shape: tuple[int, ...], data: bytes, crc: int | None, big_endian: bool
-) -> np.ndarray[Any, Any]:
+def _decode_strings(shape: tuple[int, ...], data: bytes, crc: int | None, big_endian: bool) -> np.ndarray[Any, Any]:
     lengths, start = _string_lengths(shape, data, crc, big_endian)
     stops = list(accumulate(lengths, initial=start))
-    out = np.empty(len(lengths), dtype=object)
+    out: np.ndarray[Any, Any] = np.empty(len(lengths), dtype=object)
     out[:] = [data[a:b] for a, b in zip(stops, stops[1:], strict=False)]
     return out.reshape(shape)
 

@@ -52,9 +52,7 @@ def set_values(proto: TensorProto, dtype: DType, array: np.ndarray[Any, Any]) ->
     getattr(proto, field).extend(flat.tolist())
 
 
-def get_array(
-    proto: TensorProto, dtype: DType, shape: tuple[int, ...], *, exact: bool = False
-) -> np.ndarray[Any, Any]:
+def get_array(proto: TensorProto, dtype: DType, shape: tuple[int, ...], *, exact: bool = False) -> np.ndarray[Any, Any]:
     """The array that a TensorProto holds.
 
     Args:
@@ -71,8 +69,9 @@ def get_array(
     if proto.tensor_content:
         if dtype == STRING or len(proto.tensor_content) != count * dtype.itemsize:
             raise DataLossError(f"{len(proto.tensor_content)} bytes do not make up {dtype} {list(shape)}")
-        return np.frombuffer(proto.tensor_content, dtype=dtype.as_numpy_dtype).reshape(shape).copy()
+        return np.array(np.frombuffer(proto.tensor_content, dtype=dtype.as_numpy_dtype).reshape(shape))
     values: Any = getattr(proto, field)
+    flat: np.ndarray[Any, Any]
     if dtype == STRING:
         flat = np.empty(len(values), dtype=object)
         flat[:] = list(values)

@@ -25,8 +25,7 @@ from ckptstore.format.tensor import as_array
 from ckptstore.format.tensor_proto import get_array, set_values
 
 _WRITABLE = frozenset(
-    "float32 float64 int32 int16 int8 uint8 uint16 qint8 quint8 qint32 string complex64 int64 bool complex128 float16"
-    .split()
+    ["float32", "float64", "int32", "int16", "int8", "uint8", "uint16", "qint8", "quint8", "qint32", "string", "complex64", "int64", "bool", "complex128", "float16"]
 )
 _MAX_MESSAGE = (1 << 31) - 1
 
@@ -71,8 +70,10 @@ class V1Writer:
         self, name: bytes, array: np.ndarray[Any, Any], dtype: DType, shape: tuple[int, ...], piece: TensorSlice
     ) -> None:
         text = name.decode("utf-8", "replace")
-        if not name:
-            raise InvalidArgumentError("A tensor needs a name that is not empty.", name=text)
+        if not name or text.encode("utf-8") != name:
+            raise InvalidArgumentError(
+                f"The name {text!r} is empty or not UTF-8, which V1 checkpoints cannot hold.", name=text
+            )
         if dtype.name not in _WRITABLE:
             raise IncompatibleTensorError(
                 f"Tensor {text!r}: V1 checkpoints cannot hold {dtype}; write a V2 checkpoint.", name=text
@@ -105,7 +106,7 @@ class V1Writer:
         """The bytes of the file."""
         header = SavedTensorSlices()
         for name, tensor in self._tensors.items():
-            meta = header.meta.tensor.add(name=name.decode("utf-8"), type=tensor.dtype.as_datatype_enum)  # type: ignore[arg-type]
+            meta = header.meta.tensor.add(name=name.decode("utf-8"), type=tensor.dtype.as_datatype_enum)
             encode_shape(tensor.shape, meta.shape)
             for piece in tensor.slices:
                 encode_slice(piece, meta.slice.add())
@@ -171,8 +172,11 @@ def _metadata(table: TableReader) -> list[V1Tensor]:
     value = table.get(b"")
     if value is None:
         raise DataLossError("the table has no metadata entry: it is not a V1 checkpoint")
+    header = _parse(value)
+    if not header.HasField("meta"):  # such as the index of a V2 bundle, which TensorFlow takes for an empty checkpoint
+        raise DataLossError("the table's metadata entry is not that of a V1 checkpoint")
     out = []
-    for meta in _parse(value).meta.tensor:
+    for meta in header.meta.tensor:
         shape = decode_shape(meta.shape)
         slices = tuple(decode_slice(piece, len(shape)) for piece in meta.slice)
         out.append(V1Tensor(meta.name.encode("utf-8"), by_number(meta.type), shape, slices))

@@ -27,7 +27,7 @@ from ckptstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from ckptstore.storage._fsspec import FsspecStore
-    from ckptstore.storage._url import from_url, split_path
+    from ckptstore.storage._url import from_url, join_path, split_path
 
 __all__ = [
     "Capabilities",
@@ -46,12 +46,14 @@ __all__ = [
     "WrapperStore",
     "check_key",
     "from_url",
+    "join_path",
     "split_path",
 ]
 
 _LAZY = {
     "FsspecStore": "ckptstore.storage._fsspec",
     "from_url": "ckptstore.storage._url",
+    "join_path": "ckptstore.storage._url",
     "split_path": "ckptstore.storage._url",
 }
 

@@ -6,7 +6,6 @@ large read is faster as several requests at once. Both follow from two numbers, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 from ckptstore.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ckptstore.storage._base import ReadTarget
 
 _offset = itemgetter(0)  # sorting whole targets would compare buffers wherever two offsets are equal

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ckptstore.errors import InvalidArgumentError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 _NAMED = 20  # the most keys that one message spells out
 
@@ -31,7 +34,7 @@ def delete_each(keys: Iterable[str], delete_one: Callable[[str], None]) -> None:
     for key in keys:
         try:
             delete_one(key)
-        except StorageError as error:
+        except StorageError as error:  # noqa: PERF203 - one failure must not keep the others
             failures[key] = error
     if failures:
         raise deletion_error(failures) from next(iter(failures.values()))

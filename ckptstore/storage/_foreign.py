@@ -99,7 +99,7 @@ def from_status(status: int, path: str, *, said: str = "", remedy: str = "") -> 
         remedy = remedy or "Check the credentials and what they may do there."
         return PermissionDeniedError(f"Access to {path} was denied.{told} {remedy}", path=path)
     if status in (404, 410):
-        return NotFoundError(f"There is no {path}.{told}", path=path)
+        return NotFoundError(f"There is no {path}.", path=path)
     if status == 412:
         return PreconditionFailedError(f"{path} was replaced: it is not the version that was asked for.", path=path)
     if status == 416:

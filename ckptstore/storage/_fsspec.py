@@ -141,12 +141,13 @@ class FsspecStore(Store):
                 if limit is not None and before.size > limit:
                     raise too_large(self.path(key), before.size, limit)
                 data = bytearray(before.size)
+                whole = True
                 try:
                     self._read(key, [(0, memoryview(data))])
-                except DataLossError:  # shrunk since, which the next look tells
-                    data.clear()
+                except DataLossError:
+                    whole = False  # shrunk since
                 after = self._info(key)
-                if before == after and len(data) == after.size:
+                if whole and before == after:
                     return bytes(data), after
                 before = after
         raise StorageUnavailableError(f"{self.path(key)} changes while it is read.", path=self.path(key))
@@ -272,7 +273,9 @@ class FsspecStore(Store):
         size = info.get("size")
         if size is None:
             raise UnsupportedError(f"The server does not tell the size of {self.path(key)}.", path=self.path(key))
-        parts = [str(info[name]) for name in _traits(self._fs()).version if info.get(name) is not None]
+        values = [info.get(name) for name in _traits(self._fs()).version]
+        # The same moment is a datetime in one reply and a number in another (memory://).
+        parts = [repr(_seconds(value)) if isinstance(value, datetime) else str(value) for value in values if value]
         return ObjectMeta(key, int(size), "-".join(parts) or None, _modified(info))
 
     def _read(self, key: str, wanted: Sequence[ReadTarget]) -> None:
@@ -444,7 +447,11 @@ def _modified(info: Mapping[str, Any]) -> float | None:
     for name in ("mtime", "LastModified", "last_modified", "modified", "updated", "created"):
         value = info.get(name)
         if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+            return _seconds(value)
         if isinstance(value, int | float):
             return float(value)
     return None
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

@@ -34,7 +34,7 @@ from ckptstore.storage._aio import PayloadReader, Scatter, crc32c_base64, receiv
 from ckptstore.storage._base import Capabilities, ObjectMeta, Payload, Upload, UploadPart, check_key
 from ckptstore.storage._deletion import deletion_error, key_list
 from ckptstore.storage._fsspec import FsspecStore, is_key, too_large
-from ckptstore.storage._gcs_errors import from_reply, gcs_errors, xml_text
+from ckptstore.storage._gcs_errors import from_reply, gcs_errors, is_missing_bucket, xml_text
 from ckptstore.storage._s3 import ATTEMPT, check_range, deep_merge, split_bucket
 
 if TYPE_CHECKING:
@@ -192,10 +192,11 @@ class GcsStore(FsspecStore):
             async with gate:
                 try:
                     with self._errors(name):
-                        await self._send(fs, "DELETE", self._objects(name), {}, headers, None, name)
-                except NotFoundError as error:
-                    if "bucket" in error.message:
-                        raise
+                        await self._send(
+                            fs, "DELETE", self._objects(name), {}, headers, None, name, may_be_missing=True
+                        )
+                except NotFoundError:
+                    raise  # the bucket is
                 except StorageError as error:
                     failures[name] = error
 
@@ -272,11 +273,8 @@ class GcsStore(FsspecStore):
 
     def abort_upload(self, upload: Upload) -> None:
         """See `Store.abort_upload`."""
-        try:
-            self._request("DELETE", self._xml(upload.key), {"uploadId": upload.upload_id}, key=upload.key)
-        except NotFoundError as error:
-            if "bucket" in error.message:
-                raise
+        query = {"uploadId": upload.upload_id}
+        self._request("DELETE", self._xml(upload.key), query, key=upload.key, may_be_missing=True)
 
     def _resource(self, key: str, fields: str) -> Mapping[str, Any]:
         """GCS' description of an object."""
@@ -298,12 +296,16 @@ class GcsStore(FsspecStore):
         payload: Payload | None = None,
         *,
         key: str = "",
+        may_be_missing: bool = False,
     ) -> _Reply:
-        """One request, and its whole reply."""
+        """One request, and its whole reply; with `may_be_missing`, also a 404 that is not about the bucket."""
         with self._errors(key):
             fs = self._fs()
             full = self._headers(fs, headers or {})
-            return run(fs.loop, self._send(fs, method, where, query, full, payload, key))
+            return run(
+                fs.loop,
+                self._send(fs, method, where, query, full, payload, key, may_be_missing=may_be_missing),
+            )
 
     def _headers(self, fs: Any, headers: Mapping[str, str]) -> dict[str, str]:
         """The headers with credentials. Not on the loop: a token that ran out is fetched with a blocking request."""
@@ -320,11 +322,14 @@ class GcsStore(FsspecStore):
         headers: Mapping[str, str],
         payload: Payload | None,
         key: str,
+        *,
+        may_be_missing: bool,
     ) -> _Reply:
         body = PayloadReader(payload) if payload is not None else None
         async with await self._open(fs, method, where, query, headers, body) as response:
             reply = _Reply(response.status, response.headers, await response.read())
-        if not 200 <= reply.status < 300:
+        missing = may_be_missing and reply.status == 404 and not is_missing_bucket(reply.body)
+        if not 200 <= reply.status < 300 and not missing:
             raise from_reply(reply.status, reply.body, self.path(key), self._bucket, self._secrets)
         return reply
 

@@ -17,7 +17,7 @@ from ckptstore.errors import (
 )
 from ckptstore.storage._foreign import from_exception, from_status, redact
 
-_THROTTLED = re.compile("rateLimitExceeded|userRateLimitExceeded|SlowDown|backendError", re.I)
+_THROTTLED = re.compile("rateLimitExceeded|SlowDown", re.I)
 _FULL = re.compile("quotaExceeded|storageQuota", re.I)
 
 
@@ -53,7 +53,7 @@ def from_reply(status: int, body: bytes, path: str, bucket: str, secrets: tuple[
     """
     reason, message = _told(body)
     said = redact(f"{reason}: {message}" if reason and message != reason else message, secrets)
-    if status == 404 and (reason == "NoSuchBucket" or "bucket does not exist" in message):
+    if status == 404 and is_missing_bucket(body):
         return NotFoundError(f"The bucket {bucket!r} does not exist: create it, or correct the URL.", path=path)
     if status == 404 and reason == "NoSuchUpload":
         return NotFoundError(f"The upload of {path} is gone: somebody, or a rule of the bucket, aborted it.", path=path)
@@ -66,6 +66,12 @@ def from_reply(status: int, body: bytes, path: str, bucket: str, secrets: tuple[
         "anonymously, so try: gcloud auth application-default login."
     )
     return from_status(status, path, said=said, remedy=remedy)
+
+
+def is_missing_bucket(body: bytes) -> bool:
+    """Whether a 404 is about the bucket, and not about something in it."""
+    reason, message = _told(body)
+    return reason == "NoSuchBucket" or "bucket does not exist" in message
 
 
 def _told(body: bytes) -> tuple[str, str]:

@@ -14,7 +14,6 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptstore.errors import PreconditionFailedError, StorageError, StorageUnavailableError, UnsafePathError
@@ -35,6 +34,8 @@ from ckptstore.storage._posix import (
 from ckptstore.storage._walk import walk_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from ckptstore.storage._base import Payload, ReadTarget
 
 TEMPORARY_NAME = re.compile(rb"\.ckptstore-tmp-[0-9a-f]{32}")
@@ -93,7 +94,8 @@ class LocalStore(Store):
                     errno=errno.EFBIG,
                 )
             data = read_all(fd, meta.size)
-            if len(data) != meta.size or _version(os.fstat(fd)) != meta.version:
+            whole = len(data) == meta.size and not os.read(fd, 1)
+            if not whole or _version(os.fstat(fd)) != meta.version:
                 raise StorageUnavailableError(
                     f"{self.path(key)} was changed while it was read; try again when its writer is done.",
                     path=self.path(key),
@@ -101,7 +103,7 @@ class LocalStore(Store):
         return data, meta
 
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
-        """See `Store.read_into`. One open file serves all targets: they are of one version, whatever is renamed over it."""
+        """See `Store.read_into`. All targets are read from one open file, whatever is renamed over it meanwhile."""
         check_key(key)
         wanted = sort_targets(targets)
         if not wanted:

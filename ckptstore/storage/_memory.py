@@ -6,7 +6,6 @@ import errno
 import itertools
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._deletion import key_list
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from ckptstore._clock import Clock
     from ckptstore.storage._base import Payload, ReadTarget
 
@@ -152,6 +153,8 @@ class MemoryStore(Store):
 
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
         """See `Store.put_part`."""
+        if not self._capabilities.multipart:
+            return super().put_part(upload, number, payload)
         if not 1 <= number <= self._capabilities.max_parts:
             raise self._refuse(upload, f"part number {number} is not in 1..{self._capabilities.max_parts}")
         self._check_size(upload.key, payload)
@@ -163,6 +166,8 @@ class MemoryStore(Store):
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         """See `Store.complete_upload`. Parts are joined by ascending number."""
+        if not self._capabilities.multipart:
+            return super().complete_upload(upload, parts)
         with self._lock:
             there = self._objects.get(upload.key)
             if upload.upload_id not in self._uploads and there is not None and there.attempt == upload.attempt:
@@ -184,6 +189,8 @@ class MemoryStore(Store):
 
     def abort_upload(self, upload: Upload) -> None:
         """See `Store.abort_upload`."""
+        if not self._capabilities.multipart:
+            super().abort_upload(upload)
         with self._lock:
             self._uploads.pop(upload.upload_id, None)
 

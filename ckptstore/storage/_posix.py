@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptstore.errors import (
@@ -19,6 +18,8 @@ from ckptstore.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Sequence
+
     from ckptstore.storage._base import ReadTarget
 
 _MAX_BUFFERS = 1024  # IOV_MAX on Linux, macOS and the BSDs: the most buffers in one writev or preadv
@@ -200,7 +201,8 @@ def _read_batch(fd: int, batch: list[memoryview], start: int, size: int, path: s
 def short_file(path: str, size: int, wanted: int) -> DataLossError:
     """The error for a file of `size` bytes that should have had `wanted`."""
     return DataLossError(
-        f"{path} ends at byte {size}, but bytes up to {wanted} were asked for; it is truncated: restore it from a copy.",
+        f"{path} ends at byte {size}, but bytes up to {wanted} were asked for; "
+        "it is truncated: restore it from a copy.",
         path=path,
         offset=size,
     )

@@ -5,7 +5,6 @@ The clients below are set to a single attempt, so that attempts do not multiply.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,12 +14,16 @@ from ckptstore.storage._deletion import key_list
 from ckptstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     import tenacity
 
     from ckptstore._clock import Clock
     from ckptstore.storage._base import ObjectMeta, Payload, ReadTarget, Store, Upload, UploadPart
 
 T = TypeVar("T")
+
+_JITTER = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class RetryPolicy:
         total: Seconds after which no further attempt begins; one that is under way is not cut short.
         initial: Seconds before the second attempt. Each further wait is twice as long, plus up to a second at random,
             so that hosts which failed together do not come back together.
-        max_wait: The most seconds between two attempts.
+        max_wait: The most seconds between two attempts, that random second aside.
     """
 
     attempts: int = 6
@@ -134,7 +137,9 @@ class RetryingStore(WrapperStore):
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StorageUnavailableError),
-            wait=tenacity.wait_exponential_jitter(initial=self._policy.initial, max=self._policy.max_wait),
+            # Not wait_exponential_jitter: its first argument has one name up to tenacity 9.1 and another from 9.2 on.
+            wait=tenacity.wait_exponential(multiplier=self._policy.initial, max=self._policy.max_wait)
+            + tenacity.wait_random(0, _JITTER),
             stop=is_used_up,
             sleep=self._clock.sleep,
             reraise=True,

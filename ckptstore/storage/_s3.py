@@ -293,7 +293,7 @@ def split_bucket(url: str) -> tuple[str, str]:
     Raises:
         InvalidArgumentError: There is no bucket.
     """
-    rest = url.partition("://")[2] or url
+    rest = url.partition("://")[2] if "://" in url else url
     # An access point's ARN has one slash of its own, an outpost's has three.
     arn = re.match(r"arn:[^/]*:(accesspoint/[^/]+|outpost/[^/]+/(bucket|accesspoint)/[^/]+|[^/]+)", rest)
     bucket = arn[0] if arn else rest.partition("/")[0]

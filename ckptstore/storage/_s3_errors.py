@@ -142,7 +142,7 @@ def _translated(error: Exception, path: str, bucket: str, secrets: tuple[str, ..
         )
     if "SSLError" in names or "InvalidProxiesConfigError" in names:  # a wrong certificate stays wrong
         return StorageError(f"No secure connection to the store of {path}: {said}", path=path)
-    if names & {"HTTPClientError", "ResponseParserError", "IncompleteReadError", "ClientError"}:
-        # botocore's connection errors are HTTPClientErrors; throttling proxies send replies that are not XML
+    if names & {"HTTPClientError", "ConnectionError", "ResponseParserError", "IncompleteReadError", "ClientError"}:
+        # botocore's and aiohttp's families; a throttling proxy sends replies that are not XML
         return StorageUnavailableError(f"The connection for {path} failed: {type(error).__name__}: {said}", path=path)
     return from_exception(error, path, secrets=secrets)

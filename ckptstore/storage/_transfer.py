@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ckptstore._concurrency import make_executor, run_all
@@ -16,9 +15,10 @@ from ckptstore.storage._coalesce import plan_reads
 from ckptstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    from ckptstore.storage._base import ObjectMeta, ReadTarget, Store, Upload, UploadPart
+    from ckptstore.storage._base import ObjectMeta, ReadTarget, Store
 
 T = TypeVar("T")
 

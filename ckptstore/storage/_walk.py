@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from errno import ELOOP, ENOENT, ENOTDIR
+from typing import TYPE_CHECKING
 
 from ckptstore.storage._posix import os_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NOTHING = (b"", b".", b"..")
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptstore.storage._base import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from ckptstore.storage._base import Capabilities, ObjectMeta, Payload, ReadTarget, Upload, UploadPart
 
 
 class WrapperStore(Store):
     """Hands every verb on to `inner`; subclasses override those they have something to add to.
 
-    A wrapper keeps the whole contract of `Store`. Its repr shows what it stands before: `RetryingStore(LocalStore(/d))`.
+    A wrapper keeps the whole contract of `Store`. Its repr shows what it stands before, as in
+    `RetryingStore(LocalStore(/data))`.
     """
 
     def __init__(self, inner: Store) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -12,6 +11,8 @@ from ckptstore.errors import StorageUnavailableError
 from ckptstore.storage import ObjectMeta, Payload, Upload, UploadPart, WrapperStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     from ckptstore.storage import ReadTarget, Store
 
 T = TypeVar("T")

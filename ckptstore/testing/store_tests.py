@@ -7,8 +7,8 @@ from __future__ import annotations
 import array
 import errno
 import random
-from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +24,9 @@ from ckptstore.errors import (
 )
 from ckptstore.storage import Payload, Store, Upload, UploadPart
 from ckptstore.testing.faults import TornPayload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 LITERAL_KEYS = [
     "a*b",
@@ -350,6 +353,13 @@ class StoreTests:
         with pytest.raises(PreconditionFailedError):
             _read(store, "a", [(0, 5)], version=old.version)
         assert _read(store, "a", [(0, 6)], version=new.version) == [b"second"]
+
+    def test_pinned_read_of_an_object_that_became_shorter(self, store: Store) -> None:
+        self._need(store.capabilities.pinned_reads)
+        old = store.put("a", Payload.of(b"a long first version"))
+        store.put("a", Payload.of(b"short"))
+        with pytest.raises(PreconditionFailedError):
+            _read(store, "a", [(10, 5)], version=old.version)
 
     def test_pinned_read_of_an_object_that_others_replaced(self, store: Store) -> None:
         self._need(store.capabilities.pinned_reads)

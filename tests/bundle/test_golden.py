@@ -47,9 +47,7 @@ def test_index_and_data_are_rebuilt_to_the_byte(index: Path) -> None:
     """From nothing but names, values and the shard each tensor was in."""
     reader = _reader(index)
     entries = dict(reader.entries())
-    pieces = {
-        slice_key(key, piece): (key, entry, piece) for key, entry in entries.items() for piece in entry.slices
-    }
+    pieces = {slice_key(key, piece): (key, entry, piece) for key, entry in entries.items() for piece in entry.slices}
     builders = [BundleBuilder() for _ in range(reader.header.num_shards)]
     # tensors of no bytes lie at the same offset as the next one: the index does not tell their order, and it is free
     for key, entry in sorted(entries.items(), key=lambda item: (item[1].shard, item[1].offset, item[1].size)):

@@ -76,6 +76,20 @@ def s3_server(_s3_process: S3Server, _boto: Any) -> Iterator[S3Server]:
     _s3_process.forget()
 
 
+@pytest.fixture(scope="session")
+def _aio_session() -> Any:
+    """One session for all tests: each of its own would read botocore's descriptions anew, 0.2 s a time."""
+    from aiobotocore.session import AioSession
+
+    return AioSession()
+
+
+@pytest.fixture
+def s3_options(s3_server: S3Server, _aio_session: Any) -> dict[str, Any]:
+    """Storage options that lead to the server."""
+    return {"endpoint_url": s3_server.url, "session": _aio_session}
+
+
 @pytest.fixture
 def boto(s3_server: S3Server, _boto: Any) -> Any:
     """A client that reaches the server's objects without our code."""

@@ -37,6 +37,7 @@ class S3Server:
         self.requests: list[Call] = []
         self._faults: list[tuple[Callable[[Call], bool], Answer]] = []
         self._lock = threading.Lock()
+        self._one_at_a_time = threading.Lock()  # moto closes an object's file under the threads that read it
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __enter__(self) -> S3Server:
@@ -73,8 +74,14 @@ class S3Server:
         return sum(call.method == method and call.query.startswith(query) for call in self.requests)
 
     def moto(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The answer of moto itself."""
-        return self._moto(environ, start_response)
+        """The answer of moto itself, but for one thing: an upload that is gone is a 404 with S3, and a 500 with moto."""
+        head: list[Any] = []
+        with self._one_at_a_time:
+            body = [*self._moto(environ, lambda *args: head.append(args))]
+        if "uploadId=" in environ["QUERY_STRING"] and head[0][0].startswith("500"):
+            return refusal(404, "NoSuchUpload")(self, environ, start_response)
+        start_response(*head[0])
+        return body
 
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         headers = {name[5:].lower().replace("_", "-"): value for name, value in environ.items() if name[:5] == "HTTP_"}
@@ -99,7 +106,7 @@ def canned(status: int, body: bytes, headers: dict[str, str] | None = None, *, c
         _drain(environ)
         length = {} if headers and "Content-Length" in headers else {"Content-Length": str(len(body))}
         start_response(f"{status} Canned", [*{**length, **(headers or {})}.items()])
-        yield body
+        yield b"" if environ["REQUEST_METHOD"] == "HEAD" else body
         if cut:
             _hang_up(environ)
 
@@ -114,7 +121,7 @@ def refusal(status: int, code: str, message: str = "A test asked for this.") -> 
 
 def lost_reply(server: S3Server, environ: Environ, start_response: Any) -> Iterable[bytes]:
     """Does what was asked, and hangs up instead of replying."""
-    list(server.moto(environ, lambda *args: None))
+    server.moto(environ, lambda *args: None)
     _hang_up(environ)
     start_response("200 Lost", [("Content-Length", "0")])
     return []

@@ -1,3 +1,4 @@
+import itertools
 from collections import Counter
 
 import pytest
@@ -106,6 +107,6 @@ def test_plan(ranges, max_gap, max_request):
     for (start, size), buffer in zip(ranges, buffers, strict=True):
         assert buffer == bytes(at % 251 for at in range(start, start + size))
     # No two requests that could have been one.
-    for left, right in zip(plan, plan[1:], strict=False):
+    for left, right in itertools.pairwise(plan):
         first = right.targets[0]
         assert first[0] - left.stop > max_gap or max(left.stop, first[0] + len(first[1])) - left.start > max_request

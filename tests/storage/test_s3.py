@@ -25,6 +25,9 @@ from ckptstore.testing import ManualClock, StoreTests
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 
+from moto.core import DEFAULT_ACCOUNT_ID  # noqa: E402
+from moto.s3.models import s3_backends  # noqa: E402
+
 from ckptstore.storage._s3 import S3Store  # noqa: E402
 from tests.storage.conftest import BUCKET  # noqa: E402
 from tests.storage.s3_server import Call, S3Server, canned, hang_up, lost_reply, refusal  # noqa: E402
@@ -55,8 +58,8 @@ class _S3Tests(StoreTests):
 
 class TestS3Store(_S3Tests):
     @pytest.fixture
-    def store(self, s3_server: S3Server) -> Iterator[Store]:
-        with S3Store(URL, {"endpoint_url": s3_server.url}) as store:
+    def store(self, s3_options: dict[str, Any]) -> Iterator[Store]:
+        with S3Store(URL, s3_options) as store:
             yield store
 
 
@@ -64,25 +67,14 @@ class TestStack(_S3Tests):
     """The same through everything that `from_url` puts before the store."""
 
     @pytest.fixture
-    def store(self, s3_server: S3Server) -> Iterator[Store]:
-        with from_url(URL, {"endpoint_url": s3_server.url}) as store:
-            yield store
-
-
-class TestSmallParts(_S3Tests):
-    """The same with every put over 5 MiB in parts, and every read over 64 KiB in ranges."""
-
-    @pytest.fixture
-    def store(self, s3_server: S3Server) -> Iterator[Store]:
-        with TransferStore(
-            RetryingStore(S3Store(URL, {"endpoint_url": s3_server.url})), part_size=64 << 10, max_gap=1 << 10
-        ) as store:
+    def store(self, s3_options: dict[str, Any]) -> Iterator[Store]:
+        with from_url(URL, s3_options) as store:
             yield store
 
 
 @pytest.fixture
-def store(s3_server: S3Server) -> Iterator[S3Store]:
-    with S3Store(URL, {"endpoint_url": s3_server.url}) as store:
+def store(s3_options: dict[str, Any]) -> Iterator[S3Store]:
+    with S3Store(URL, s3_options) as store:
         yield store
 
 
@@ -156,11 +148,10 @@ class TestRequests:
         store.delete(f"k{number}" for number in range(2500))
         assert s3_server.count("POST", "delete") == len(s3_server.requests) == 3
 
-    def test_list_follows_pages(self, store: S3Store, s3_server: S3Server, boto: Any) -> None:
+    def test_list_follows_pages(self, store: S3Store, s3_server: S3Server) -> None:
         keys = [f"run/{number:04d} &+%" for number in range(1001)]
         for key in keys:
-            boto.put_object(Bucket=BUCKET, Key=key, Body=b"")
-        s3_server.requests.clear()
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(BUCKET, key, b"")  # 1,001 requests would take seconds
         assert [f"run/{meta.key}" for meta in store.list()] == keys
         assert len(s3_server.requests) == 2
 
@@ -299,7 +290,7 @@ class TestErrors:
     def test_other_codes(
         self, store: S3Store, s3_server: S3Server, status: int, code: str, expected: type[Exception]
     ) -> None:
-        s3_server.fail_next(anything, refusal(status, code), times=5)
+        s3_server.fail_next(anything, refusal(status, code), times=100)
         with pytest.raises(expected) as caught:
             store.put("a", Payload.of(b"x"))
         assert type(caught.value) is expected
@@ -480,7 +471,7 @@ class TestUploads:
         part = store.put_part(upload, 1, Payload.of(b"x"))
 
         def complete(server: S3Server, environ: Any, start_response: Any) -> Any:
-            list(server.moto(environ, lambda *args: None))
+            server.moto(environ, lambda *args: None)
             start_response("200 OK", [("Content-Type", "application/xml")])
             return [b"<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>"]
 
@@ -508,9 +499,7 @@ class TestDelete:
         assert raw_keys(boto) == []
 
     @pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (400, "InvalidRequest")])
-    def test_no_bulk_delete(
-        self, store: S3Store, s3_server: S3Server, boto: Any, status: int, code: str
-    ) -> None:
+    def test_no_bulk_delete(self, store: S3Store, s3_server: S3Server, boto: Any, status: int, code: str) -> None:
         for key in ("run/a", "run/b", "run/c"):
             boto.put_object(Bucket=BUCKET, Key=key, Body=b"")
         s3_server.requests.clear()

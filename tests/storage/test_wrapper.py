@@ -7,7 +7,9 @@ from ckptstore.testing import FaultyStore
 from tests.storage.test_memory import MemoryTests
 
 VERBS = sorted(
-    name for name, member in vars(Store).items() if not name.startswith("_") and (callable(member) or isinstance(member, property))
+    name
+    for name, member in vars(Store).items()
+    if not name.startswith("_") and (callable(member) or isinstance(member, property))
 )
 
 

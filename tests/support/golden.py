@@ -74,7 +74,11 @@ def expected_tensors() -> Iterator[Expected]:
         arrays = np.load(npz, allow_pickle=False) if npz.exists() else {}
         for group, prefix in groups.items():
             for item in expected[group]:
-                name = item["name"] if "name" in item else bytes.fromhex(item["name_hex"]).decode("utf-8", "surrogateescape")
+                name = (
+                    item["name"]
+                    if "name" in item
+                    else bytes.fromhex(item["name_hex"]).decode("utf-8", "surrogateescape")
+                )
                 dtype = by_number(item["dtype_enum"])
                 if "strings_base64" in item:
                     value = np.empty(len(item["strings_base64"]), object)
@@ -95,7 +99,10 @@ def v1_files() -> list[Path]:
     """Every V1 file."""
     names = ("model.ckpt", "part.ckpt", "all.v1", "sh.ckpt-3-0")
     return sorted(
-        p for case in CASES if case.startswith("09") for p in (GOLDEN / case).iterdir()
+        p
+        for case in CASES
+        if case.startswith("09")
+        for p in (GOLDEN / case).iterdir()
         if p.name in names or p.name.startswith("sh.ckpt-3-0")
     )
 

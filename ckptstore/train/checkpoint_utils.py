@@ -1,0 +1,230 @@
+"""Saving and loading a single checkpoint by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ckptstore.bundle import BundleWriter
+from ckptstore.checkpoint import (
+    CheckpointDirectory,
+    CheckpointReader,
+    VerifyReport,
+    object_items,
+    open_source,
+    verify_checkpoint,
+    verify_directory,
+)
+from ckptstore.checkpoint.verification import Progress
+from ckptstore.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidArgumentError, UnsafePathError
+from ckptstore.format.naming import parse_name
+from ckptstore.storage import Store, from_url, split_path
+from ckptstore.train.checkpoint_management import Options, Path
+from ckptstore.train.items import flatten
+
+
+def fill(writer: BundleWriter, items: Mapping[str, Any], *, object_based: bool, save_counter: int) -> None:
+    """Adds what a user saves to a bundle: by name as TensorFlow's Saver does, or as tf.train.Checkpoint does."""
+    if object_based:
+        for name, value in object_items(items, save_counter).items():
+            writer.add(name, value)
+    else:
+        writer.add_all(items)
+
+
+def save(
+    prefix: Path,
+    items: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    object_based: bool = False,
+    save_counter: int = 1,
+    max_shard_bytes: int | None = None,
+    storage_options: Options = None,
+) -> str:
+    """Writes one checkpoint, index and data alone: exactly the bytes that TensorFlow's Saver would write.
+
+    It is listed in no state file; `CheckpointManager` looks after a series of them.
+
+    Args:
+        prefix: Its path without the files' endings, or a URL.
+        items: Arrays by name; names of nested mappings are joined by "/". A `Partitioned` is stored in pieces.
+        overwrite: Replace a checkpoint of that prefix. Should the process die in between, neither can be read.
+        object_based: Write what tf.train.Checkpoint writes, each "/" in a name being a step down the object tree.
+        save_counter: The number of the save, for tf.train.Checkpoint to count on from.
+        max_shard_bytes: Cut the data into files of at most this size (a single tensor may be larger).
+        storage_options: For fsspec.
+
+    Returns:
+        The prefix.
+
+    Raises:
+        CheckpointExistsError: There is a checkpoint of that prefix, and `overwrite` is not set.
+        InvalidArgumentError, IncompatibleTensorError: Something cannot be saved; nothing was written.
+        StorageError: The store refused.
+    """
+    parent, key = split_path(prefix)
+    flat = flatten(items)
+    with from_url(parent, storage_options) as store:
+        directory = CheckpointDirectory(store)
+        writer = BundleWriter(store, key, max_shard_bytes=max_shard_bytes)
+        fill(writer, flat, object_based=object_based, save_counter=save_counter)
+        replaced = directory.exists(key)
+        if replaced and not overwrite:
+            raise CheckpointExistsError(
+                f"There is a checkpoint {store.path(key)} already; choose another name or pass overwrite=True.",
+                path=store.path(key),
+            )
+        kept = {meta.key for meta in writer.write_data()}
+        writer.write_index()
+        if replaced:
+            # Shards of the old one, where it had another number of them, would look like parts of the new one.
+            old = (m.key for c in directory.stored(key + ".") if c.prefix == key for m in c.files)
+            store.delete([name for name in old if _is_data(name) and name not in kept])
+    return str(prefix)
+
+
+def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | None]:
+    """What a path names: the store and key of a checkpoint, or the store of a directory and None.
+
+    The caller closes the store.
+    """
+    try:
+        parent, key = split_path(path)
+    except (InvalidArgumentError, UnsafePathError):
+        return from_url(path, storage_options), None  # "." or a bucket alone
+    store = from_url(parent, storage_options)
+    try:
+        if CheckpointDirectory(store).exists(key):
+            return store, key
+    except BaseException:
+        store.close()
+        raise
+    store.close()
+    return from_url(path, storage_options), None
+
+
+def opened(path: Path, storage_options: Options = None) -> tuple[Store, str]:
+    """The store and key of a checkpoint that is named by its prefix, or by a directory whose latest it is.
+
+    The caller closes the store.
+
+    Raises:
+        CheckpointNotFoundError: There is neither.
+        StateMissingError, StateCorruptError: The directory's state file.
+    """
+    store, key = locate(path, storage_options)
+    try:
+        name = str(path).rpartition("/")[2]
+        file = parse_name(name)
+        if file is not None and key == name:  # "ckpt-1.index" is a file, but no checkpoint
+            raise CheckpointNotFoundError(
+                f"{path} is one file of a checkpoint; pass its prefix, without {name[len(file.prefix) :]!r}.",
+                path=str(path),
+            )
+        key = key or CheckpointDirectory(store).latest()
+        if key is None:
+            raise CheckpointNotFoundError(
+                f"There is no checkpoint {path}, and no directory of that name with a state file in it.", path=str(path)
+            )
+    except BaseException:
+        store.close()
+        raise
+    return store, key
+
+
+def load_checkpoint(
+    ckpt_dir_or_file: Path, *, verify: bool = True, storage_options: Options = None
+) -> CheckpointReader:
+    """Opens a checkpoint for reading; no tensor is read yet.
+
+    Args:
+        ckpt_dir_or_file: A prefix, a V1 file, or a directory (then its latest checkpoint); or a URL.
+        verify: Whether tensors that are read whole are held against their checksums.
+        storage_options: For fsspec.
+
+    Raises:
+        CheckpointNotFoundError: There is none.
+        DataLossError: Its index is damaged.
+        StateMissingError, StateCorruptError: The directory's state file.
+    """
+    store, key = opened(ckpt_dir_or_file, storage_options)
+    try:
+        return CheckpointReader(open_source(store, key), verify=verify, on_close=store.close)
+    except BaseException:
+        store.close()
+        raise
+
+
+def list_variables(ckpt_dir_or_file: Path, *, storage_options: Options = None) -> list[tuple[str, list[int]]]:
+    """Name and shape of every tensor, by name.
+
+    Raises:
+        CheckpointNotFoundError, DataLossError, StateError: As in `load_checkpoint`.
+    """
+    with load_checkpoint(ckpt_dir_or_file, storage_options=storage_options) as reader:
+        return sorted(reader.get_variable_to_shape_map().items())
+
+
+def load_variable(ckpt_dir_or_file: Path, name: str, *, storage_options: Options = None) -> Any:
+    """Reads one tensor; a ":0" at the end of its name is dropped.
+
+    Raises:
+        TensorNotFoundError: There is none of that name; the nearest names are in the message.
+        CheckpointNotFoundError, DataLossError, StateError: As in `load_checkpoint`.
+    """
+    with load_checkpoint(ckpt_dir_or_file, storage_options=storage_options) as reader:
+        return reader.get_tensor(name.removesuffix(":0"))
+
+
+def restore(
+    prefix_or_dir: Path,
+    names: Iterable[str] | None = None,
+    assignment_map: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = True,
+    storage_options: Options = None,
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Reads a checkpoint's tensors, all or nothing, each held against its checksum.
+
+    Args:
+        prefix_or_dir: A prefix, a V1 file, or a directory (then its latest checkpoint); or a URL.
+        names: Only these. None: all.
+        assignment_map: As in tf.compat.v1.train.init_from_checkpoint: name -> new name or array to fill, "scope/" ->
+            "new scope/", "/" for the root. Only what it names is read.
+        strict: Every name asked for must be there. False: what is there is read.
+        storage_options: For fsspec.
+
+    Raises:
+        TensorNotFoundError: Names are not there: all of them, each with the nearest that are.
+        IncompatibleTensorError: An array to be filled has another shape or dtype; nothing is filled then.
+        CheckpointNotFoundError, DataLossError, StateError: As in `load_checkpoint`.
+    """
+    with load_checkpoint(prefix_or_dir, storage_options=storage_options) as reader:
+        return reader.restore(names, assignment_map, strict=strict)
+
+
+def verify(prefix_or_dir: Path, *, progress: Progress | None = None, storage_options: Options = None) -> VerifyReport:
+    """Reads every byte of a checkpoint, or of all that a directory lists, and reports what is damaged.
+
+    Args:
+        prefix_or_dir: A prefix, a V1 file, or a directory; or a URL.
+        progress: Called now and then with the bytes read and the bytes there are, per checkpoint.
+        storage_options: For fsspec.
+
+    Raises:
+        CheckpointNotFoundError: There is nothing to verify.
+        StateError: The directory's state file is missing or cannot be read.
+    """
+    store, key = locate(prefix_or_dir, storage_options)
+    with store:
+        if key is not None:
+            return verify_checkpoint(store, key, progress)
+        return verify_directory(CheckpointDirectory(store), progress)
+
+
+def _is_data(name: str) -> bool:
+    file = parse_name(name)
+    return file is not None and file.kind == "data"

@@ -1,0 +1,39 @@
+"""What a user hands over to be saved, made flat. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ckptstore.errors import InvalidArgumentError
+
+
+def flatten(items: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors by name; the names of nested mappings are joined by "/".
+
+    Raises:
+        InvalidArgumentError: It is no mapping, is empty, a name is not a str or is empty, or two come out the same.
+    """
+    if not isinstance(items, Mapping):
+        raise InvalidArgumentError(f"What is saved must be a mapping of names to arrays, not a {type(items).__name__}.")
+    out: dict[str, Any] = {}
+    _collect(items, "", out)
+    if not out:
+        raise InvalidArgumentError("There is nothing to save: a checkpoint holds at least one tensor.")
+    return out
+
+
+def _collect(items: Mapping[str, Any], scope: str, out: dict[str, Any]) -> None:
+    for name, value in items.items():
+        if not isinstance(name, str) or not name:
+            where = f" in {scope.rstrip('/')!r}" if scope else ""
+            raise InvalidArgumentError(
+                f"A tensor's name must be a str that is not empty, not {name!r}{where}.", name=repr(name)
+            )
+        full = scope + name
+        if isinstance(value, Mapping):
+            _collect(value, full + "/", out)
+        elif full in out:
+            raise InvalidArgumentError(f"Two tensors come out under the name {full!r}.", name=full)
+        else:
+            out[full] = value

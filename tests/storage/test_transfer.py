@@ -1,0 +1,317 @@
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from ckptstore.errors import InvalidArgumentError, PreconditionFailedError, StorageError
+from ckptstore.storage import LocalStore, MemoryStore, Payload, RetryingStore, TransferStore
+from ckptstore.storage._transfer import split_payload
+from ckptstore.testing import CrashError, Fault, FaultyStore, InlineExecutor, ManualClock
+from tests.storage.test_local import LocalTests
+from tests.storage.test_memory import MemoryTests
+from tests.storage.test_retrying import faults_at_every_verb
+
+
+class TestTransferStore(MemoryTests):
+    @pytest.fixture
+    def store(self):
+        self.memory = MemoryStore(min_part_size=100, max_parts=1000, max_put_size=20_000)
+        stack = TransferStore(
+            RetryingStore(self.memory, clock=ManualClock()), part_size=1000, concurrency=3, max_gap=50
+        )
+        with stack as store:
+            yield store
+
+
+class TestTransferStoreWithLostReplies(MemoryTests):
+    @pytest.fixture
+    def store(self):
+        self.memory = MemoryStore()
+        retrying = RetryingStore(FaultyStore(self.memory, faults_at_every_verb("after")), clock=ManualClock())
+        with TransferStore(retrying, part_size=10_000, max_gap=50, executor=InlineExecutor()) as store:
+            yield store
+
+
+class TestTransferStoreOverFiles(LocalTests):
+    @pytest.fixture
+    def store(self, tmp_path):
+        self.root = tmp_path
+        with TransferStore(LocalStore(tmp_path, durable=False), part_size=1000, max_gap=0) as store:
+            yield store
+
+
+def store_over(inner, **options):
+    return TransferStore(inner, **({"part_size": 10, "executor": InlineExecutor(), "max_gap": 0} | options))
+
+
+# ---- put ----
+
+
+def test_small_puts_are_single():
+    inner = FaultyStore(MemoryStore())
+    with store_over(inner) as store:
+        store.put("a", Payload.of(b"0123456789"))
+    assert [call.verb for call in inner.calls] == ["put"]
+
+
+def test_large_puts_are_uploads():
+    inner = FaultyStore(MemoryStore())
+    with store_over(inner) as store:
+        meta = store.put("a", Payload([b"01234", b"56789abcdef", b"ghijk"]))
+    assert [call.verb for call in inner.calls] == [
+        "create_upload",
+        "put_part",
+        "put_part",
+        "put_part",
+        "complete_upload",
+    ]
+    assert inner.inner.get("a") == (b"0123456789abcdefghijk", meta)
+
+
+def test_without_uploads_large_puts_are_single():
+    inner = FaultyStore(MemoryStore(multipart=False))
+    with store_over(inner) as store:
+        store.put("a", Payload.of(b"x" * 1000))
+    assert [call.verb for call in inner.calls] == ["put"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "nbytes", "parts"),
+    [
+        ({}, 95, 10),
+        ({"min_part_size": 30}, 95, 4),
+        ({"min_part_size": 30}, 30, 0),
+        ({"max_parts": 10}, 100, 10),
+        ({"max_parts": 10}, 101, 10),
+        ({"max_parts": 3}, 1000, 3),
+        ({"max_parts": 3, "min_part_size": 30}, 1000, 3),
+    ],
+)
+def test_part_sizes_respect_the_store(limits, nbytes, parts):
+    inner = FaultyStore(MemoryStore(**limits))
+    data = random.Random(nbytes).randbytes(nbytes)
+    with store_over(inner) as store:
+        store.put("a", Payload.of(data))
+    assert inner.count("put_part") == parts
+    assert inner.inner.get("a")[0] == data
+
+
+def test_parts_are_views_of_the_payload():
+    buffers = [bytearray(b"0123456789ab"), bytearray(b""), bytearray(b"cdefg")]
+    parts = list(split_payload(Payload(buffers), 5))
+    assert [part.tobytes() for part in parts] == [b"01234", b"56789", b"abcde", b"fg"]
+    assert {id(view.obj) for part in parts for view in part.buffers} <= {id(buffer) for buffer in buffers}
+    assert list(split_payload(Payload([]), 5)) == []
+
+
+def test_parts_of_very_many_buffers_come_quickly():
+    payload = Payload([b"x" * 10] * 200_000)
+    begun = time.perf_counter()
+    assert sum(part.nbytes for part in split_payload(payload, 1000)) == payload.nbytes
+    assert time.perf_counter() - begun < 5
+
+
+@pytest.mark.parametrize("verb", ["put_part", "complete_upload"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "error", [StorageError("no"), KeyboardInterrupt(), ValueError()], ids=lambda e: type(e).__name__
+)
+def test_a_failed_upload_is_aborted(verb, when, error):
+    memory = MemoryStore()
+    old = memory.put("a", Payload.of(b"old"))
+    inner = FaultyStore(memory, [Fault(verb, first=2 if verb == "put_part" else 1, when=when, error=error)])
+    with store_over(inner) as store, pytest.raises(type(error)) as caught:
+        store.put("a", Payload.of(b"x" * 35))
+    assert caught.value is error
+    assert memory.pending_uploads == []
+    assert inner.calls[-1].verb == "abort_upload"
+    if (verb, when) != ("complete_upload", "after"):
+        assert memory.head("a") == old
+
+
+def test_an_abort_that_fails_does_not_mask_the_first_error():
+    first = StorageError("the first")
+    inner = FaultyStore(
+        MemoryStore(), [Fault("put_part", error=first), Fault("abort_upload", error=StorageError("2nd"))]
+    )
+    with store_over(inner) as store, pytest.raises(StorageError) as caught:
+        store.put("a", Payload.of(b"x" * 35))
+    assert caught.value is first
+    assert inner.count("abort_upload") == 1
+
+
+def test_a_create_that_fails_needs_no_abort():
+    inner = FaultyStore(MemoryStore(), [Fault("create_upload", error=StorageError("no"))])
+    with store_over(inner) as store, pytest.raises(StorageError):
+        store.put("a", Payload.of(b"x" * 35))
+    assert [call.verb for call in inner.calls] == ["create_upload"]
+
+
+def test_a_crash_leaves_an_upload_and_nothing_else():
+    memory = MemoryStore()
+    with (
+        store_over(FaultyStore(memory, [Fault("put_part", first=2, when="crash")])) as store,
+        pytest.raises(CrashError),
+    ):
+        store.put("a", Payload.of(b"x" * 35))
+    assert list(memory.list()) == []
+    assert len(memory.pending_uploads) == 1
+
+
+def test_only_the_failing_part_is_repeated():
+    inner = FaultyStore(MemoryStore(), [Fault("put_part", first=2, times=3)])
+    with store_over(RetryingStore(inner, clock=ManualClock())) as store:
+        store.put("a", Payload.of(b"x" * 35))
+    assert inner.count("put_part") == 4 + 3
+    assert inner.count("create_upload") == 1
+
+
+class Slow(MemoryStore):
+    """Takes its time for a part, and counts how many are under way."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock, self.running, self.most, self.began = threading.Lock(), 0, 0, threading.Event()
+
+    def put_part(self, upload, number, payload):
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.began.set()
+        time.sleep(0.01)
+        with self.lock:
+            self.running -= 1
+        return super().put_part(upload, number, payload)
+
+
+def test_parts_go_at_once_and_no_more_than_allowed():
+    inner = Slow()
+    with TransferStore(inner, part_size=10, concurrency=3) as store:
+        store.put("a", Payload.of(bytes(200)))
+    assert 2 <= inner.most <= 3
+
+
+def test_abort_comes_after_the_last_part(monkeypatch):
+    inner = Slow()
+    running_at_abort = []
+    abort = inner.abort_upload
+    monkeypatch.setattr(inner, "abort_upload", lambda upload: (running_at_abort.append(inner.running), abort(upload)))
+
+    from ckptstore import _concurrency
+
+    real, interrupts = _concurrency.wait, [KeyboardInterrupt]
+
+    def wait(futures, **kwargs):
+        if interrupts:
+            inner.began.wait(5)
+            raise interrupts.pop()
+        return real(futures, **kwargs)
+
+    monkeypatch.setattr(_concurrency, "wait", wait)
+    with TransferStore(inner, part_size=10, concurrency=3) as store, pytest.raises(KeyboardInterrupt):
+        store.put("a", Payload.of(bytes(200)))
+    assert running_at_abort == [0]
+    assert inner.pending_uploads == []
+
+
+# ---- read_into ----
+
+
+def test_close_reads_are_one_request():
+    inner = FaultyStore(MemoryStore())
+    inner.inner.put("a", Payload.of(b"0123456789"))
+    one, two = bytearray(2), bytearray(2)
+    with store_over(inner, max_gap=3) as store:
+        store.read_into("a", [(0, memoryview(one)), (5, memoryview(two))])
+    assert (one, two) == (b"01", b"56")
+    assert [call.verb for call in inner.calls] == ["read_into"]
+
+
+def test_far_reads_are_pinned_to_one_version():
+    inner = FaultyStore(MemoryStore())
+    inner.inner.put("a", Payload.of(bytes(range(100))))
+    target = bytearray(95)
+    with store_over(inner) as store:
+        store.read_into("a", [(3, memoryview(target))])
+    assert target == bytes(range(3, 98))
+    assert [call.verb for call in inner.calls] == ["head"] + ["read_into"] * 10
+
+
+def test_a_replacement_between_two_ranges_is_no_mixture():
+    memory = MemoryStore()
+    memory.put("a", Payload.of(b"old" * 10))
+
+    class Replacing(FaultyStore):
+        def read_into(self, key, targets, *, version=None):
+            super().read_into(key, targets, version=version)
+            memory.put("a", Payload.of(b"new" * 10))
+
+    with store_over(Replacing(memory)) as store, pytest.raises(PreconditionFailedError):
+        store.read_into("a", [(0, memoryview(bytearray(30)))])
+
+
+def test_a_version_that_is_given_is_used():
+    inner = FaultyStore(MemoryStore())
+    version = inner.inner.put("a", Payload.of(bytes(30))).version
+    with store_over(inner) as store:
+        store.read_into("a", [(0, memoryview(bytearray(30)))], version=version)
+        with pytest.raises(PreconditionFailedError):
+            store.read_into("a", [(0, memoryview(bytearray(30)))], version="other")
+    assert inner.count("head") == 0
+
+
+# ---- executors ----
+
+
+def test_its_own_threads_end_with_it():
+    before = threading.active_count()
+    store = TransferStore(MemoryStore(), part_size=10)
+    assert threading.active_count() == before
+    store.put("a", Payload.of(bytes(100)))
+    assert any(thread.name.startswith("ckptstore-transfer") for thread in threading.enumerate())
+    store.close()
+    store.close()
+    assert threading.active_count() == before
+
+
+def test_an_executor_that_was_handed_in_stays_open():
+    executor = InlineExecutor()
+    with store_over(MemoryStore(), executor=executor) as store:
+        store.put("a", Payload.of(bytes(100)))
+    assert executor.submitted == 10
+    assert executor.submit(int).result() == 0
+
+
+def test_a_forked_child_makes_threads_of_its_own():
+    script = """
+import os
+from ckptstore.storage import MemoryStore, Payload, TransferStore
+store = TransferStore(MemoryStore(), part_size=10, concurrency=1)
+store.put("a", Payload.of(bytes(100)))
+child = os.fork()
+if not child:
+    store.put("b", Payload.of(bytes(100)))
+    store.close()
+    os._exit(store.head("b").size)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, env=environment, check=False
+    )
+    assert done.stdout.strip() == "100", done.stderr
+
+
+@pytest.mark.parametrize("numbers", [{"part_size": 0}, {"concurrency": 0}, {"max_gap": -1}])
+def test_numbers_that_cannot_be_meant(numbers):
+    with pytest.raises(InvalidArgumentError):
+        TransferStore(MemoryStore(), **numbers)
+
+
+def test_repr():
+    store = TransferStore(RetryingStore(MemoryStore()))
+    assert repr(store) == "TransferStore(RetryingStore(MemoryStore(memory)))"
