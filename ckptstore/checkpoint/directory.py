@@ -190,20 +190,28 @@ class CheckpointDirectory:
             _assess(name, files) for name, files in sorted(groups.items()) if any(f.kind != "meta" for _, f in files)
         ]
 
+    def has_bundle(self, key: str) -> bool:
+        """Whether there is a V2 checkpoint of that name, which is to say its index."""
+        try:
+            self.store.head(index_name(key))
+        except NotFoundError:
+            return False
+        return True
+
     def exists(self, key: str) -> bool:
         """Whether there is a checkpoint of that name: its index, or its V1 files. The name is literal."""
-        for names in ([index_name(key)], expand_v1_pattern(key) or [key]):
-            try:
-                for name in names:
-                    self.store.head(name)
-            except NotFoundError:
-                continue
-            except StorageError as error:
-                if error.errno != EISDIR:
-                    raise
-                continue
+        if self.has_bundle(key):
             return True
-        return False
+        try:
+            for name in expand_v1_pattern(key) or [key]:
+                self.store.head(name)
+        except NotFoundError:
+            return False
+        except StorageError as error:
+            if error.errno != EISDIR:
+                raise
+            return False
+        return True
 
     def write(
         self, prefix: str, writer: BundleWriter, meta: bytes | None, state: CheckpointState, *, first: bool

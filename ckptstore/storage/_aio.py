@@ -16,7 +16,7 @@ import itertools
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import crc32c
 
@@ -45,33 +45,52 @@ def run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T
         raise UnsupportedError(
             "A store was called from its own I/O thread; call it from another (asyncio.to_thread does)."
         )
-    outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-    tasks: list[asyncio.Task[T]] = []
-
-    def start() -> None:
-        task = loop.create_task(coroutine)
-        tasks.append(task)
-        task.add_done_callback(finish)
-
-    def finish(task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            outcome.set_exception(concurrent.futures.CancelledError())
-        elif (error := task.exception()) is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(task.result())
-
+    call = _Call(loop, coroutine)
     try:
-        loop.call_soon_threadsafe(start)
-        return outcome.result()
-    except BaseException:
-        if not outcome.done():  # so it is the waiting that was interrupted
-            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
-            concurrent.futures.wait([outcome], timeout=_CLEAN_UP_SECONDS)
-        raise
+        return call.wait()
     finally:
         # The error holds this frame, and the frame would hold the error: a cycle that keeps the caller's buffers.
-        del outcome, tasks
+        del call, coroutine
+
+
+class _Call(Generic[T]):
+    """A coroutine under way on another thread's loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+        self._outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def wait(self) -> T:
+        """Starts it, and waits for its end, also after an interruption."""
+        try:
+            self._loop.call_soon_threadsafe(self._start)
+            return self._outcome.result()
+        except BaseException:
+            if not self._outcome.done():  # so it is the waiting that was interrupted
+                self._loop.call_soon_threadsafe(self._cancel)
+                concurrent.futures.wait([self._outcome], timeout=_CLEAN_UP_SECONDS)
+            raise
+        finally:
+            del self  # see `run`
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._finish)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _finish(self, task: asyncio.Task[T]) -> None:
+        self._task = None
+        if task.cancelled():
+            self._outcome.set_exception(concurrent.futures.CancelledError())
+        elif (error := task.exception()) is not None:
+            self._outcome.set_exception(error)
+        else:
+            self._outcome.set_result(task.result())
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -94,7 +113,7 @@ class PayloadReader(io.BytesIO):
 
     It is a `BytesIO` by type alone, since that is what botocore and aiohttp take without converting: they check
     `isinstance` and then call `read`, `seek`, `tell`, `getbuffer` and `len`. Nothing is joined, and nothing is copied
-    but runs of small pieces (a few KiB at a time), so that thousands of scalars do not become thousands of system calls.
+    but runs of small pieces (a few KiB at a time), so that thousands of scalars do not take thousands of system calls.
     """
 
     def __init__(self, payload: Payload) -> None:

@@ -34,7 +34,7 @@ def delete_each(keys: Iterable[str], delete_one: Callable[[str], None]) -> None:
     for key in keys:
         try:
             delete_one(key)
-        except StorageError as error:  # noqa: PERF203 - one failure must not keep the others
+        except StorageError as error:
             failures[key] = error
     if failures:
         raise deletion_error(failures) from next(iter(failures.values()))

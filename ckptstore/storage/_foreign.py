@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ckptstore.errors import (
@@ -58,6 +59,17 @@ _NOT_PASSING = re.compile("Auth|Certificate|InvalidURL|InvalidSchema|HostKey|Per
 _SECRET_LENGTH = 6  # shorter option values ("eu", "true") are words, and would blank out the message
 _USER_INFO = re.compile(r"://[^/\s]*@")
 _QUERY = re.compile(r"(://[^\s?]*)\?[^\s'\"]*")
+
+
+@contextlib.contextmanager
+def translated(translate: Callable[[Exception], CheckpointError]) -> Iterator[None]:
+    """Raises what `translate` makes of a foreign exception in its place, with the exception as its cause."""
+    try:
+        yield
+    except (CheckpointError, MemoryError):
+        raise
+    except Exception as error:
+        raise translate(error) from error
 
 
 def redact(text: str, secrets: tuple[str, ...] = ()) -> str:

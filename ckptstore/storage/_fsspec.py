@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from ckptstore.storage._aio import Scatter
 from ckptstore.storage._base import Capabilities, ObjectMeta, Store, check_key
 from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._deletion import delete_each, key_list
-from ckptstore.storage._foreign import from_exception, secrets_in
+from ckptstore.storage._foreign import from_exception, secrets_in, translated
 from ckptstore.storage._local import TEMPORARY_NAME
 from ckptstore.storage._url import refuse_credentials
 
@@ -247,18 +248,9 @@ class FsspecStore(Store):
             fs.dircache.use_listings_cache = False
         return fs, _slashless(root, fs.root_marker)
 
-    @contextlib.contextmanager
-    def _errors(self, key: str = "") -> Iterator[None]:
+    def _errors(self, key: str = "") -> contextlib.AbstractContextManager[None]:
         """Turns what the file system raises into our errors."""
-        try:
-            yield
-        except MemoryError:
-            raise
-        except Exception as error:
-            ours = from_exception(error, self.path(key), secrets=self._secrets)
-            if ours is error:
-                raise
-            raise ours from error
+        return translated(functools.partial(from_exception, path=self.path(key), secrets=self._secrets))
 
     def _info(self, key: str) -> ObjectMeta:
         fs = self._fs()

@@ -17,10 +17,10 @@ import email.utils
 import functools
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from ckptstore.errors import (
@@ -39,6 +39,8 @@ from ckptstore.storage._s3 import ATTEMPT, check_range, deep_merge, split_bucket
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import ReadTarget
+
+T = TypeVar("T")
 
 _CAPABILITIES = Capabilities(multipart=True, min_part_size=5 << 20, max_parts=10_000, max_put_size=5 << 40)
 
@@ -159,7 +161,7 @@ class GcsStore(FsspecStore):
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`. The whole listing is read before the first object is handed out."""
         query = {"prefix": self._prefix + prefix, "fields": f"items({_FIELDS}),nextPageToken"}
-        found: list[ObjectMeta] = []
+        found = []
         while True:
             page = _json(self._request("GET", self._objects(), query), self._url)
             for item in page.get("items", ()):
@@ -183,7 +185,7 @@ class GcsStore(FsspecStore):
         if failures:
             raise deletion_error(failures) from next(iter(failures.values()))
 
-    async def _delete(self, fs: Any, names: list[str], headers: Mapping[str, str]) -> dict[str, StorageError]:
+    async def _delete(self, fs: Any, names: Sequence[str], headers: Mapping[str, str]) -> dict[str, StorageError]:
         """Deletes keys, and tells which could not be deleted."""
         gate = asyncio.Semaphore(_DELETES_AT_ONCE)
         failures: dict[str, StorageError] = {}
@@ -358,12 +360,12 @@ class GcsStore(FsspecStore):
         )
 
     def _download(
-        self, key: str, query: Mapping[str, str], headers: Mapping[str, str], use: Callable[[Any], Any]
-    ) -> Any:
+        self, key: str, query: Mapping[str, str], headers: Mapping[str, str], use: Callable[[Any], Awaitable[T]]
+    ) -> T:
         """Asks for an object's bytes, and hands the good response to `use`."""
         where = f"/download{self._objects(key)}"
 
-        async def download(fs: Any, full: Mapping[str, str]) -> Any:
+        async def download(fs: Any, full: Mapping[str, str]) -> T:
             response = await self._open(fs, "GET", where, {"alt": "media", **query}, full, None)
             try:
                 if response.status not in (200, 206):

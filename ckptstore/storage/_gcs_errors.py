@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import re
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from ckptstore.errors import (
     CheckpointError,
@@ -15,14 +15,13 @@ from ckptstore.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from ckptstore.storage._foreign import from_exception, from_status, redact
+from ckptstore.storage._foreign import from_exception, from_status, redact, translated
 
 _THROTTLED = re.compile("rateLimitExceeded|SlowDown", re.I)
 _FULL = re.compile("quotaExceeded|storageQuota", re.I)
 
 
-@contextlib.contextmanager
-def gcs_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
+def gcs_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> AbstractContextManager[None]:
     """Turns what the client raises inside the block into our errors.
 
     Args:
@@ -30,15 +29,7 @@ def gcs_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> Iterato
         bucket: The bucket, for messages.
         secrets: Texts that no message may show.
     """
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        ours = _translated(error, path, bucket, secrets)
-        if ours is error:
-            raise
-        raise ours from error
+    return translated(functools.partial(_translated, path=path, bucket=bucket, secrets=secrets))
 
 
 def from_reply(status: int, body: bytes, path: str, bucket: str, secrets: tuple[str, ...] = ()) -> CheckpointError:
@@ -100,8 +91,6 @@ def xml_text(text: str, tag: str) -> str:
 
 
 def _translated(error: Exception, path: str, bucket: str, secrets: tuple[str, ...]) -> CheckpointError:
-    if isinstance(error, CheckpointError):
-        return error
     names = {kind.__name__ for kind in type(error).__mro__}
     said = redact(str(error), secrets)
     if "TransportError" in names:  # google-auth did not get through to where tokens come from

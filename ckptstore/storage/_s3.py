@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ckptstore.errors import (
     DataLossError,
@@ -30,6 +30,8 @@ from ckptstore.storage._s3_errors import from_code, reply_of, s3_errors
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import Payload, ReadTarget
+
+T = TypeVar("T")
 
 ATTEMPT = "ckptstore-attempt"
 """The object metadata that tells which upload an object came from."""
@@ -134,9 +136,9 @@ class S3Store(FsspecStore):
 
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`. The whole listing is read before the first object is handed out."""
+        found = []
 
-        async def pages(fs: Any) -> list[ObjectMeta]:
-            found: list[ObjectMeta] = []
+        async def pages(fs: Any) -> None:
             more: dict[str, str] = {}
             while True:
                 page = await fs._call_s3(  # noqa: SLF001
@@ -148,10 +150,10 @@ class S3Store(FsspecStore):
                         found.append(ObjectMeta(key, item["Size"], item.get("ETag"), item["LastModified"].timestamp()))
                 token = page.get("NextContinuationToken")
                 if not page.get("IsTruncated") or not token:
-                    return found
+                    return
                 more = {"ContinuationToken": token}
 
-        found = self._run(pages)
+        self._run(pages)
         # S3 Express and some other servers list in an order of their own; sorting what is sorted costs nothing.
         found.sort(key=lambda meta: meta.key.encode("utf-8", "surrogateescape"))
         return iter(found)
@@ -165,7 +167,7 @@ class S3Store(FsspecStore):
         if failures:
             raise deletion_error(failures) from next(iter(failures.values()))
 
-    async def _delete(self, fs: Any, names: list[str]) -> dict[str, StorageError]:
+    async def _delete(self, fs: Any, names: Sequence[str]) -> dict[str, StorageError]:
         """Deletes up to 1,000 keys, and tells which could not be deleted."""
         objects = [{"Key": self._prefix + name} for name in names]
         try:
@@ -181,12 +183,12 @@ class S3Store(FsspecStore):
         for item in reply.get("Errors", ()):
             name = item["Key"][len(self._prefix) :]
             code = item.get("Code", "")
-            error = from_code(0, code, item.get("Message", ""), self.path(name), self._bucket)
-            if code != "NoSuchKey" and isinstance(error, StorageError):
-                failures[name] = error
+            failure = from_code(0, code, item.get("Message", ""), self.path(name), self._bucket)
+            if code != "NoSuchKey":
+                failures[name] = failure if isinstance(failure, StorageError) else StorageError(failure.message)
         return failures
 
-    async def _delete_singly(self, fs: Any, names: list[str]) -> dict[str, StorageError]:
+    async def _delete_singly(self, fs: Any, names: Sequence[str]) -> dict[str, StorageError]:
         failures: dict[str, StorageError] = {}
         for name in names:
             try:
@@ -266,7 +268,7 @@ class S3Store(FsspecStore):
 
         return self._run(call, key)
 
-    def _run(self, request: Callable[[Any], Any], key: str = "") -> Any:
+    def _run(self, request: Callable[[Any], Coroutine[Any, Any, T]], key: str = "") -> T:
         with self._errors(key):
             fs = self._fs()
             return run(fs.loop, request(fs))

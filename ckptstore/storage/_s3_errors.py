@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import functools
+from contextlib import AbstractContextManager
 
 from ckptstore.errors import (
     CheckpointError,
@@ -13,7 +13,7 @@ from ckptstore.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from ckptstore.storage._foreign import from_exception, from_status, redact
+from ckptstore.storage._foreign import from_exception, from_status, redact, translated
 
 # Codes whose HTTP status alone would be misread: a throttled request may come as a 400, an expired token too.
 _PASSING_CODES = frozenset(
@@ -63,8 +63,7 @@ _NO_CREDENTIALS = frozenset(
 )
 
 
-@contextlib.contextmanager
-def s3_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
+def s3_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> AbstractContextManager[None]:
     """Turns what the client raises inside the block into our errors.
 
     Args:
@@ -72,15 +71,7 @@ def s3_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> Iterator
         bucket: The bucket, for messages.
         secrets: Texts that no message may show.
     """
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        ours = _translated(error, path, bucket, secrets)
-        if ours is error:
-            raise
-        raise ours from error
+    return translated(functools.partial(_translated, path=path, bucket=bucket, secrets=secrets))
 
 
 def reply_of(error: BaseException | None) -> tuple[int, str, str] | None:
@@ -126,8 +117,6 @@ def from_code(status: int, code: str, message: str, path: str, bucket: str) -> C
 
 
 def _translated(error: Exception, path: str, bucket: str, secrets: tuple[str, ...]) -> CheckpointError:
-    if isinstance(error, CheckpointError):
-        return error
     reply = reply_of(error)
     if reply is not None:
         status, code, message = reply

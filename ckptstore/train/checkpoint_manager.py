@@ -237,7 +237,7 @@ class CheckpointManager:
                 path=self._store.path(replaced[0].path),
             )
         key = step_name(self._name, number)
-        if replaced or self._directory.exists(key):
+        if replaced or self._directory.has_bundle(key):
             # The name is taken: by the step to be replaced, by one that is preserved, or by a save that died before
             # it counted. None of them is touched; a directory of its own keeps the new files apart from theirs.
             key = f"r-{secrets.token_hex(8)}/{key}"

@@ -71,7 +71,7 @@ def save(
         directory = CheckpointDirectory(store)
         writer = BundleWriter(store, key, max_shard_bytes=max_shard_bytes)
         fill(writer, flat, object_based=object_based, save_counter=save_counter)
-        replaced = directory.exists(key)
+        replaced = directory.has_bundle(key)
         if replaced and not overwrite:
             raise CheckpointExistsError(
                 f"There is a checkpoint {store.path(key)} already; choose another name or pass overwrite=True.",

@@ -74,14 +74,14 @@ class S3Server:
         return sum(call.method == method and call.query.startswith(query) for call in self.requests)
 
     def moto(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The answer of moto itself, but for one thing: an upload that is gone is a 404 with S3, and a 500 with moto."""
-        head: list[Any] = []
+        """The answer of moto itself; but it crashes where S3 has a 404, for an upload that is gone."""
         with self._one_at_a_time:
-            body = [*self._moto(environ, lambda *args: head.append(args))]
-        if "uploadId=" in environ["QUERY_STRING"] and head[0][0].startswith("500"):
-            return refusal(404, "NoSuchUpload")(self, environ, start_response)
-        start_response(*head[0])
-        return body
+            try:
+                return [*self._moto(environ, start_response)]
+            except KeyError:
+                if "uploadId=" not in environ["QUERY_STRING"]:
+                    raise
+        return refusal(404, "NoSuchUpload")(self, environ, start_response)
 
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         headers = {name[5:].lower().replace("_", "-"): value for name, value in environ.items() if name[:5] == "HTTP_"}

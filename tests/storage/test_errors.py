@@ -20,6 +20,7 @@ from ckptstore.errors import StorageError, StorageUnavailableError, UnsupportedE
 from ckptstore.storage import Payload
 from ckptstore.storage._aio import PayloadReader, Scatter, receive, run
 from ckptstore.storage._foreign import from_exception, from_status, redact, secrets_in
+from ckptstore.storage._s3_errors import from_code
 
 
 class HttpLikeError(Exception):
@@ -77,6 +78,11 @@ def test_from_status(status: int, expected: type[Exception]) -> None:
 )
 def test_from_exception(error: Exception, expected: type[Exception]) -> None:
     assert type(from_exception(error, "x://a")) is expected
+
+
+def test_wrong_region() -> None:
+    error = from_code(301, "PermanentRedirect", "elsewhere", "s3://b/a", "b")
+    assert "region_name" in str(error)
 
 
 def test_errno_is_kept() -> None:

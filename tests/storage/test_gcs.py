@@ -23,9 +23,9 @@ from ckptstore.testing import ManualClock, StoreTests
 
 pytest.importorskip("gcsfs")
 
-from ckptstore.storage._gcs import GcsStore  # noqa: E402
-from tests.storage.conftest import BUCKET  # noqa: E402
-from tests.support.gcs import GcsServer, Request  # noqa: E402
+from ckptstore.storage._gcs import GcsStore
+from tests.storage.conftest import BUCKET
+from tests.support.gcs import GcsServer, Request
 
 URL = f"gs://{BUCKET}/run"
 MIB = 1 << 20

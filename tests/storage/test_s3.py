@@ -25,12 +25,12 @@ from ckptstore.testing import ManualClock, StoreTests
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
 
-from moto.core import DEFAULT_ACCOUNT_ID  # noqa: E402
-from moto.s3.models import s3_backends  # noqa: E402
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 
-from ckptstore.storage._s3 import S3Store  # noqa: E402
-from tests.storage.conftest import BUCKET  # noqa: E402
-from tests.storage.s3_server import Call, S3Server, canned, hang_up, lost_reply, refusal  # noqa: E402
+from ckptstore.storage._s3 import S3Store
+from tests.storage.conftest import BUCKET
+from tests.storage.s3_server import Call, S3Server, canned, hang_up, lost_reply, refusal
 
 URL = f"s3://{BUCKET}/run"
 MIB = 1 << 20
@@ -284,7 +284,6 @@ class TestErrors:
             (412, "PreconditionFailed", PreconditionFailedError),
             (409, "OperationAborted", StorageUnavailableError),
             (400, "InvalidArgument", StorageError),
-            (301, "PermanentRedirect", StorageError),
         ],
     )
     def test_other_codes(
@@ -294,6 +293,18 @@ class TestErrors:
         with pytest.raises(expected) as caught:
             store.put("a", Payload.of(b"x"))
         assert type(caught.value) is expected
+
+    def test_bucket_in_another_region(self, store: S3Store, s3_server: S3Server, boto: Any) -> None:
+        """botocore goes where S3 points to, which is no retry; the payload is sent again from its beginning."""
+        elsewhere = canned(
+            301,
+            b"<Error><Code>PermanentRedirect</Code></Error>",
+            {"Content-Type": "application/xml", "x-amz-bucket-region": "eu-west-1"},
+        )
+        s3_server.fail_next(anything, elsewhere)
+        store.put("a", Payload([b"0123", b"456"]))
+        assert len(s3_server.requests) == 2
+        assert boto.get_object(Bucket=BUCKET, Key="run/a")["Body"].read() == b"0123456"
 
     def test_secrets_stay_out(self, s3_server: S3Server) -> None:
         secret = "wJalrXUtnFEMI/K7MDENG"

@@ -1,0 +1,392 @@
+"""The manager: what it writes, in which order, what it keeps, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ckptstore as ck
+from ckptstore.checkpoint.retention import Kept, sweep_as_saver
+from ckptstore.storage import LocalStore, MemoryStore, Store
+from ckptstore.testing import Fault, FaultyStore, ManualClock
+from ckptstore.train import checkpoint_manager
+from tests.support.golden import GOLDEN, expectation, same_bits
+
+ITEMS = {"layer": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float64(0.5)}, "words": [b"a", "bé"]}
+FLAT = {
+    "layer/w": ITEMS["layer"]["w"],  # type: ignore[index]
+    "layer/b": np.array(0.5),
+    "words": np.array([b"a", "bé".encode()], dtype=object),
+}
+
+
+def same(got: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return got.keys() == wanted.keys() and all(same_bits(got[k], np.asarray(wanted[k])) for k in got)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """A store that the next manager is given, whatever directory it is made for."""
+    inner = MemoryStore()
+    monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_: inner)
+    return inner
+
+
+def test_a_step_is_four_files_that_come_back_bit_for_bit(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path / "run") as manager:
+        path = manager.save(1200, ITEMS)
+        assert path == str(tmp_path / "run" / "ckpt-1200")
+        assert names(tmp_path / "run") == [
+            "checkpoint",
+            "ckpt-1200.data-00000-of-00001",
+            "ckpt-1200.index",
+            "ckpt-1200.meta",
+        ]
+        assert same(manager.restore(), FLAT)
+        assert same(ck.restore(path), FLAT)
+
+
+def test_an_empty_directory_starts_afresh_and_only_that(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path / "new") as manager:
+        assert manager.latest_step() is None
+        assert manager.latest_checkpoint is None
+        assert manager.all_steps() == manager.checkpoints == []
+        assert manager.restore_or_initialize(lambda: {"w": 1}) == (0, {"w": 1})
+        with pytest.raises(ck.CheckpointNotFoundError, match=r"new holds no checkpoints; restore_or_initialize"):
+            manager.restore()
+        manager.save(7, {"w": np.int64(2)})
+        step, items = manager.restore_or_initialize(lambda: pytest.fail("there is a checkpoint"))
+        assert (step, items["w"]) == (7, 2)
+
+
+def test_the_seventh_save_of_five_removes_the_second(tmp_path: Path) -> None:
+    """golden/07: what is left of the files, and what the state lists, after every save."""
+    history = expectation("07_keep_5_of_7")["history"]
+    clock = ManualClock(1_700_000_000.0)
+    with ck.CheckpointManager(tmp_path, checkpoint_name="model.ckpt", clock=clock) as manager:
+        for said in history:
+            clock.sleep(60)
+            manager.save(said["after_step"], {"v": np.float32(said["after_step"] / 100)})
+            assert names(tmp_path) == said["files"]
+            assert [Path(p).name for p in manager.checkpoints] == said["last_checkpoints"]
+            text = (tmp_path / "checkpoint").read_text()
+            assert [line for line in text.splitlines() if "timestamp" not in line] == said["checkpoint"].splitlines()
+        for p in tmp_path.glob("*.index"):
+            if p.name.startswith("model.ckpt-"):
+                assert p.read_bytes() == (GOLDEN / "07_keep_5_of_7" / p.name).read_bytes()
+
+
+def test_every_n_hours_comes_out_as_in_tensorflow(tmp_path: Path) -> None:
+    """golden/08: files, list and the text of the state file, save by save, on the same clock."""
+    history = expectation("08_keep_every_n_hours")["manager_history"]
+    clock = ManualClock(1_700_000_000.0)
+    with ck.CheckpointManager(tmp_path, max_to_keep=2, keep_checkpoint_every_n_hours=1.0, clock=clock) as manager:
+        for number, said in enumerate(history, 1):
+            clock.sleep(900)
+            assert clock.time() == said["t"]
+            manager.save(number, {"v": np.float32(1)})
+            assert [n for n in names(tmp_path) if n.endswith(".index")] == said["index_files"]
+            assert [Path(p).name for p in manager.checkpoints] == [Path(p).name for p in said["checkpoints"]]
+            assert (tmp_path / "checkpoint").read_text() == said["checkpoint"]
+        assert manager.all_steps() == [11, 12]
+        assert manager.restore(4) == {"v": np.float32(1)}  # preserved: not listed, and still found
+
+
+def test_the_savers_rule_comes_out_as_in_tensorflow() -> None:
+    """golden/08: the same for tf.train.Saver's rule, which counts periods from when it was made."""
+    listed: list[Kept] = []
+    mark, files = 1_700_000_000.0 + 3600.0, set()
+    for number, said in enumerate(expectation("08_keep_every_n_hours")["saver_history"]):
+        files.add(f"m-{number}.index")
+        sweep = sweep_as_saver([*listed, Kept(f"saver/m-{number}", said["t"])], 2, 1.0, mark)
+        listed, mark = list(sweep.listed), sweep.mark
+        files -= {Path(item.path).name + ".index" for item in sweep.removed}
+        assert sorted(files) == said["index_files"]
+        assert [item.path for item in listed] == said["last_checkpoints"]
+
+
+@pytest.mark.parametrize("case", ["none", "zero"])
+def test_the_saver_lists_nothing_when_it_keeps_all(case: str) -> None:
+    """golden/07b: and so the state file names the newest alone."""
+    assert sweep_as_saver([Kept("m-1", 1.0)], None if case == "none" else 0, 1.0, 0.0).listed == ()
+    assert all(said[2] == [] for said in expectation("07b_max_to_keep_none_1")[case])
+
+
+def test_the_saver_that_keeps_one(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path, max_to_keep=1, checkpoint_name="m") as manager:
+        for step, said in zip((1, 2, 3), expectation("07b_max_to_keep_none_1")["one"], strict=True):
+            manager.save(step, {"v": np.float32(step)})
+            assert [n for n in names(tmp_path) if not n.endswith(".meta")] == said[0]
+
+
+def test_a_directory_is_carried_on_as_in_tensorflow(tmp_path: Path) -> None:
+    """golden/08b: numbering, opening again with another max_to_keep, and a jump to 50."""
+    history = expectation("08b_checkpoint_manager")["history"]
+    with ck.CheckpointManager(tmp_path, max_to_keep=3) as manager:
+        for step in range(1, 6):
+            manager.save(step, {"x": np.float32([1, 2])})
+            said = history[step - 1]
+            assert [n for n in names(tmp_path) if not n.endswith(".meta")] == said[1]
+            assert [Path(p).name for p in manager.checkpoints] == [Path(p).name for p in said[2]]
+    with ck.CheckpointManager(tmp_path, max_to_keep=2) as manager:
+        assert [Path(p).name for p in manager.checkpoints] == ["ckpt-3", "ckpt-4", "ckpt-5"]
+        for step, said in ((6, history[6]), (50, history[7])):
+            manager.save(step, {"x": np.float32([1, 2])})
+            assert [Path(p).name for p in manager.checkpoints] == [Path(p).name for p in said[2]]
+            assert [n for n in names(tmp_path) if not n.endswith(".meta")] == said[1]
+
+
+def test_max_to_keep_none_keeps_and_lists_all(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path, max_to_keep=None) as manager:
+        for step in range(20):
+            manager.save(step, {"v": np.int32(step)})
+        assert manager.all_steps() == list(range(20))
+
+
+def test_a_directory_that_tensorflows_saver_wrote_is_kept_in_bounds(tmp_path: Path) -> None:
+    """Its state has no times; TensorFlow's own manager would never delete what it lists."""
+    source = GOLDEN / "07_keep_5_of_7"
+    for file in source.iterdir():
+        if file.name.startswith(("model", "checkpoint")):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with ck.CheckpointManager(tmp_path, max_to_keep=3, checkpoint_name="model.ckpt") as manager:
+        assert manager.all_steps() == [300, 400, 500, 600, 700]
+        assert manager.restore() == {"v": np.float32(7)}
+        manager.save(800, {"v": np.float32(8)})
+        assert manager.all_steps() == [600, 700, 800]
+        assert {n.split(".")[1] for n in names(tmp_path) if n.startswith("model")} == {"ckpt-600", "ckpt-700", "ckpt-800"}
+
+
+def test_the_order_on_the_store_is_data_meta_index_state_deletion(store: MemoryStore, monkeypatch: Any) -> None:
+    faulty = FaultyStore(store)
+    monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_: faulty)
+    manager = ck.CheckpointManager("run", max_to_keep=1)
+    manager.save(1, {"v": 1})
+    before = len(faulty.calls)
+    manager.save(2, {"v": 2})
+    changes = [(c.verb, c.key) for c in faulty.calls[before:] if c.verb in ("put", "delete")]
+    assert [key for verb, key in changes if verb == "put"] == [
+        "ckpt-2.data-00000-of-00001",
+        "ckpt-2.meta",
+        "ckpt-2.index",
+        "checkpoint",
+    ]
+    deletions = [i for i, (verb, _) in enumerate(changes) if verb == "delete"]
+    assert deletions
+    assert min(deletions) == 4
+    assert sorted(m.key for m in store.list()) == [
+        "checkpoint",
+        "ckpt-2.data-00000-of-00001",
+        "ckpt-2.index",
+        "ckpt-2.meta",
+    ]
+
+
+def test_a_small_save_takes_few_requests(store: MemoryStore, monkeypatch: Any) -> None:
+    faulty = FaultyStore(store)
+    monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_: faulty)
+    manager = ck.CheckpointManager("run", max_to_keep=2)
+    for step in range(3):
+        manager.save(step, {"v": 1})
+    before = len(faulty.calls)
+    manager.save(3, {"v": 1})
+    assert len(faulty.calls) - before <= 10
+    before = len(faulty.calls)
+    manager.restore()
+    assert len(faulty.calls) - before <= 4
+
+
+@pytest.mark.parametrize("verb", ["put", "head", "get"])
+def test_a_refused_save_changes_nothing_that_counts(store: MemoryStore, monkeypatch: Any, verb: str) -> None:
+    manager = ck.CheckpointManager("run", max_to_keep=1)
+    manager.save(1, {"v": np.float32(1)})
+    for nth in range(1, 5):
+        error = ck.PermissionDeniedError("no", path="x")
+        faulty = FaultyStore(store, [Fault(verb, first=nth, times=10**6, error=error)])  # type: ignore[arg-type]
+        monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_, f=faulty: f)
+        try:
+            other = ck.CheckpointManager("run", max_to_keep=1)
+            other.save(2, {"v": np.float32(2)})
+        except ck.PermissionDeniedError:
+            assert manager.all_steps() == [1]
+            assert manager.restore() == {"v": np.float32(1)}
+            continue
+        break
+    assert manager.latest_step() in (1, 2)
+
+
+def test_a_failed_deletion_is_a_warning_and_made_good_later(store: MemoryStore, monkeypatch: Any) -> None:
+    faulty = FaultyStore(store, [Fault("delete", first=2, times=1, error=ck.PermissionDeniedError("no", path="x"))])
+    monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_: faulty)
+    manager = ck.CheckpointManager("run", max_to_keep=1)
+    manager.save(1, {"v": 1})
+    with pytest.warns(ck.RetentionWarning, match=r"is saved; deleting ckpt-1 failed \(no\) and is tried again"):
+        manager.save(2, {"v": 2})
+    assert manager.all_steps() == [2]
+    manager.save(3, {"v": 3})
+    assert {m.key.split(".")[0] for m in store.list() if m.key != "checkpoint"} == {"ckpt-3"}
+
+
+def test_a_step_is_saved_once_unless_told_otherwise(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path) as manager:
+        manager.save(1, {"v": 1})
+        manager.save(2, {"v": 2})
+        with pytest.raises(ck.CheckpointExistsError, match=r"Step 1 is saved already.*overwrite=True"):
+            manager.save(1, {"v": 10})
+        assert manager.restore(1) == {"v": 1}
+        manager.save(1, {"v": 10}, overwrite=True)
+        assert manager.restore(1) == {"v": 10}
+        assert manager.latest_step() == 1  # the latest is the last that was saved, not the highest number
+        assert manager.all_steps() == [1, 2]
+        assert ck.verify(tmp_path).ok
+
+
+def test_what_a_dead_save_left_behind_is_no_obstacle(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path) as manager:
+        manager.save(1, {"v": 1})
+        ck.save(tmp_path / "ckpt-2", {"v": 99})  # complete, and not listed: its process died before it counted
+        manager.save(2, {"v": 2})
+        assert manager.restore(2) == {"v": 2}
+        assert ck.restore(tmp_path / "ckpt-2") == {"v": 99}  # nobody's property is touched
+
+
+def test_the_first_save_may_die_at_any_point(tmp_path: Path, monkeypatch: Any) -> None:
+    """Complete but without a state file: not to be taken for a lost state file."""
+    manager = ck.CheckpointManager(tmp_path)
+    monkeypatch.setattr(manager._directory, "write_state", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        manager.save(1, {"v": 1})
+    with ck.CheckpointManager(tmp_path) as again:
+        assert again.latest_step() is None
+        again.save(1, {"v": 2})
+        assert again.restore() == {"v": 2}
+    os.unlink(tmp_path / "checkpoint")
+    with pytest.raises(ck.StateMissingError, match=r"no state file 'checkpoint'.*update_checkpoint_state"):
+        ck.CheckpointManager(tmp_path)
+
+
+def test_metrics_and_metadata_come_back(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path) as manager:
+        for step, loss in enumerate([0.5, 0.25, float("nan"), 0.25, float("inf")]):
+            manager.save(step, {"v": 1}, metrics={"loss": np.float32(loss)}, metadata={"lr": [1, {"a": None}], "n": step})
+        assert manager.metrics(1) == {"loss": 0.25}
+        assert np.isnan(manager.metrics(2)["loss"])
+        assert manager.metadata() == {"lr": [1, {"a": None}], "n": 4}
+        assert manager.best_step("loss") == 3
+        assert manager.best_step("loss", "max") == 4
+        assert manager.best_step("accuracy") is None
+        with pytest.raises(ck.InvalidArgumentError, match="mode"):
+            manager.best_step("loss", "least")  # type: ignore[arg-type]
+        with pytest.raises(ck.InvalidArgumentError, match="metric 'loss' must be a number"):
+            manager.save(9, {"v": 1}, metrics={"loss": "low"})  # type: ignore[dict-item]
+        with pytest.raises(ck.InvalidArgumentError, match="JSON"):
+            manager.save(9, {"v": 1}, metadata={"x": np.zeros(3)})
+        assert 9 not in manager.all_steps()
+
+
+def test_shards_are_cut_and_read_back(tmp_path: Path) -> None:
+    items = {f"t{i}": np.full(1000, i, np.float32) for i in range(10)}
+    with ck.CheckpointManager(tmp_path, max_shard_bytes=9000) as manager:
+        manager.save(1, items)
+        assert len([n for n in names(tmp_path) if "-of-00005" in n]) == 5
+        assert same(manager.restore(), items)
+        assert ck.verify(tmp_path).ok
+
+
+def test_object_based_items_come_back_under_their_own_names(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path, object_based=True) as manager:
+        manager.save(3, ITEMS)
+        assert same(manager.restore(), FLAT)
+        keys = list(manager.reader())
+        assert "layer/w/.ATTRIBUTES/VARIABLE_VALUE" in keys
+        assert manager.reader().get_tensor("save_counter") == 3
+
+
+def test_restore_by_name_scope_and_into_arrays(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path) as manager:
+        manager.save(1, ITEMS)
+        assert list(manager.restore(names=["layer/b"])) == ["layer/b"]
+        renamed = manager.restore(assignment_map={"layer/": "old/", "words": "vocabulary"})
+        assert sorted(renamed) == ["old/b", "old/w", "vocabulary"]
+        target = np.zeros((2, 3), np.float32)
+        manager.restore(assignment_map={"layer/w": target})
+        assert (target == ITEMS["layer"]["w"]).all()  # type: ignore[index]
+        with pytest.raises(ck.TensorNotFoundError) as caught:
+            manager.restore(names=["layer/v", "layer/b", "quite other"])
+        assert caught.value.missing == ("layer/v", "quite other")
+        assert "near: 'layer/" in str(caught.value)
+        assert list(manager.restore(names=["layer/v", "layer/b"], strict=False)) == ["layer/b"]
+
+
+def test_steps_it_was_not_given(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path, save_interval_steps=10) as manager:
+        assert [s for s in range(25) if manager.should_save(s)] == [0, 10, 20]
+        for step in (float("nan"), 1.5, -1, True, "1", None):
+            with pytest.raises(ck.InvalidArgumentError, match="step must be an integer"):
+                manager.save(step, {"v": 1})  # type: ignore[arg-type]
+        manager.save(np.int64(4), {"v": 1})
+        with pytest.raises(ck.CheckpointNotFoundError, match=r"holds no step 5; its steps are 4\."):
+            manager.restore(5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"max_to_keep": 0},
+        {"max_to_keep": -1},
+        {"max_to_keep": True},
+        {"max_to_keep": 1.5},
+        {"keep_checkpoint_every_n_hours": 0},
+        {"keep_checkpoint_every_n_hours": float("nan")},
+        {"save_interval_steps": 0},
+        {"max_shard_bytes": 0},
+        {"checkpoint_name": ""},
+        {"checkpoint_name": "a/b"},
+        {"checkpoint_name": ".."},
+    ],
+)
+def test_arguments_that_cannot_be_meant(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    with pytest.raises((ck.InvalidArgumentError, ck.UnsafePathError)):
+        ck.CheckpointManager(tmp_path, **arguments)
+
+
+def test_names_are_literal(tmp_path: Path) -> None:
+    """Directories and base names with characters that elsewhere are patterns; nobody else's files are touched."""
+    odd = tmp_path / "run [1] *?"
+    with ck.CheckpointManager(odd, checkpoint_name="c[k]*p?t", max_to_keep=1) as manager:
+        (odd).mkdir(exist_ok=True)
+        for bystander in ("ckpt-1.index", "ck*pxt-1.index", "ckkXpyt-1.index", "c[k]*p?t-10.index"):
+            (odd / bystander).write_bytes(b"mine")
+        for step in (1, 2, 3):
+            manager.save(step, {"v": step})
+        assert manager.restore() == {"v": 3}
+        assert ck.latest_checkpoint(odd) == str(odd / "c[k]*p?t-3")
+    assert sum(n.endswith("index") for n in names(odd)) == 5
+
+
+def test_clocks_that_jump_lose_nothing(tmp_path: Path) -> None:
+    clock = ManualClock(1_700_000_000.0)
+    with ck.CheckpointManager(tmp_path, max_to_keep=3, keep_checkpoint_every_n_hours=1, clock=clock) as manager:
+        for step in range(4):
+            manager.save(step, {"v": step})
+    early = ManualClock(1_000_000_000.0)
+    with ck.CheckpointManager(tmp_path, max_to_keep=3, keep_checkpoint_every_n_hours=1, clock=early) as manager:
+        assert manager.all_steps() == [1, 2, 3]
+        manager.save(4, {"v": 4})
+        assert manager.all_steps() == [2, 3, 4]
+        assert manager.latest_step() == 4
+
+
+def test_a_store_of_local_files_is_what_it_uses(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path) as manager:
+        inner: Store = manager._store
+        assert isinstance(inner, LocalStore)
+        assert repr(manager) == f"CheckpointManager({tmp_path}, max_to_keep=5)"
