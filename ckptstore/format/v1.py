@@ -25,7 +25,24 @@ from ckptstore.format.tensor import as_array
 from ckptstore.format.tensor_proto import get_array, set_values
 
 _WRITABLE = frozenset(
-    ["float32", "float64", "int32", "int16", "int8", "uint8", "uint16", "qint8", "quint8", "qint32", "string", "complex64", "int64", "bool", "complex128", "float16"]
+    [
+        "float32",
+        "float64",
+        "int32",
+        "int16",
+        "int8",
+        "uint8",
+        "uint16",
+        "qint8",
+        "quint8",
+        "qint32",
+        "string",
+        "complex64",
+        "int64",
+        "bool",
+        "complex128",
+        "float16",
+    ]
 )
 _MAX_MESSAGE = (1 << 31) - 1
 

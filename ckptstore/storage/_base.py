@@ -35,8 +35,9 @@ class ObjectMeta:
     Attributes:
         key: The key, relative to the store.
         size: In bytes.
-        version: An opaque token that changes with every overwrite (ETag, generation, inode and time stamp), or
-            None where the store has nothing of the kind. Hand it back to read exactly these bytes.
+        version: An opaque token that changes when the bytes do (ETag, generation, inode and time stamp), or None
+            where the store has nothing of the kind. Hand it back to read exactly these bytes. Putting the same bytes
+            again may leave it as it is.
         modified: Seconds since 1970 by the store's clock, or None where the store does not tell.
     """
 
@@ -171,7 +172,8 @@ class Store(abc.ABC):
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
         """Fills each target's buffer with the object's bytes from the target's offset on.
 
-        Targets may come in any order, and may overlap. An empty list, or empty buffers, read nothing. A network
+        Targets may come in any order, and may overlap. An empty list, or empty buffers, read nothing, and need not
+        find out whether the object is there. A network
         store does it in one request from the first byte wanted to the last; `TransferStore` plans larger reads.
 
         Args:
@@ -274,6 +276,12 @@ def check_key(key: str) -> str:
         raise UnsafePathError(
             f"The key {key!r} has an empty, '.' or '..' segment; use a plain relative name.", path=key
         )
-    if len(key.encode("utf-8", "surrogateescape")) > _MAX_KEY_BYTES:
+    try:
+        size = len(key.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise UnsafePathError(
+            f"The key {key!r} has a lone surrogate in it, which no store can hold.", path=key
+        ) from error
+    if size > _MAX_KEY_BYTES:
         raise UnsafePathError(f"The key {key[:60]!r}... is longer than {_MAX_KEY_BYTES} bytes.", path=key)
     return key

@@ -162,7 +162,11 @@ def test_a_directory_that_tensorflows_saver_wrote_is_kept_in_bounds(tmp_path: Pa
         assert manager.restore() == {"v": np.float32(7)}
         manager.save(800, {"v": np.float32(8)})
         assert manager.all_steps() == [600, 700, 800]
-        assert {n.split(".")[1] for n in names(tmp_path) if n.startswith("model")} == {"ckpt-600", "ckpt-700", "ckpt-800"}
+        assert {n.split(".")[1] for n in names(tmp_path) if n.startswith("model")} == {
+            "ckpt-600",
+            "ckpt-700",
+            "ckpt-800",
+        }
 
 
 def test_the_order_on_the_store_is_data_meta_index_state_deletion(store: MemoryStore, monkeypatch: Any) -> None:
@@ -276,7 +280,9 @@ def test_the_first_save_may_die_at_any_point(tmp_path: Path, monkeypatch: Any) -
 def test_metrics_and_metadata_come_back(tmp_path: Path) -> None:
     with ck.CheckpointManager(tmp_path) as manager:
         for step, loss in enumerate([0.5, 0.25, float("nan"), 0.25, float("inf")]):
-            manager.save(step, {"v": 1}, metrics={"loss": np.float32(loss)}, metadata={"lr": [1, {"a": None}], "n": step})
+            manager.save(
+                step, {"v": 1}, metrics={"loss": np.float32(loss)}, metadata={"lr": [1, {"a": None}], "n": step}
+            )
         assert manager.metrics(1) == {"loss": 0.25}
         assert np.isnan(manager.metrics(2)["loss"])
         assert manager.metadata() == {"lr": [1, {"a": None}], "n": 4}

@@ -1,0 +1,52 @@
+"""The public face: names, documentation, and what importing it costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import ckptstore
+import ckptstore.errors
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("s3fs", "gcsfs", "fsspec", "torch", "jax", "tensorflow", "botocore", "aiohttp", "rich", "tenacity")
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    assert sorted(ckptstore.__all__) == ckptstore.__all__
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    for name in ckptstore.__all__:
+        value = getattr(ckptstore, name)
+        assert f"`{name}`" in reference, name
+        if name != "__version__":
+            assert inspect.getdoc(value), name
+
+
+def test_nothing_public_is_left_out() -> None:
+    public = {n for n, v in vars(ckptstore).items() if not n.startswith("_") and not inspect.ismodule(v)}
+    assert public == set(ckptstore.__all__) - {"__version__"}
+
+
+def test_every_error_is_exported_and_drawn_in_the_tree() -> None:
+    errors = {n for n, v in vars(ckptstore.errors).items() if inspect.isclass(v) and issubclass(v, Exception)}
+    assert errors <= set(ckptstore.__all__)
+    tree = ckptstore.errors.__doc__ or ""
+    for name in errors:
+        assert f"{name} " in tree, name
+
+
+def test_importing_it_loads_no_client_and_no_framework() -> None:
+    code = f"import sys, ckptstore; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_local_save_and_restore_loads_none_either(tmp_path: Path) -> None:
+    code = (
+        f"import sys, numpy, ckptstore as ck; m = ck.CheckpointManager({str(tmp_path)!r}); m.save(1, {{'v': numpy.ones(3)}})"
+        f"; m.restore(); print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
