@@ -45,7 +45,8 @@ def test_importing_it_loads_no_client_and_no_framework() -> None:
 
 def test_a_local_save_and_restore_loads_none_either(tmp_path: Path) -> None:
     code = (
-        f"import sys, numpy, ckptstore as ck; m = ck.CheckpointManager({str(tmp_path)!r}); m.save(1, {{'v': numpy.ones(3)}})"
+        f"import sys, numpy, ckptstore as ck; m = ck.CheckpointManager({str(tmp_path)!r})"
+        "; m.save(1, {'v': numpy.ones(3)})"
         f"; m.restore(); print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,8 +6,6 @@ taken, checksums before anything is handed over.
 
 from __future__ import annotations
 
-import itertools
-import math
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptstore.bundle.runs import runs, widen
 from ckptstore.bundle.source import TensorInfo
 from ckptstore.errors import (
     CheckpointNotFoundError,
@@ -37,7 +36,6 @@ from ckptstore.storage import ObjectMeta, Store
 # TensorFlow lets entries share bytes. A file that claims many times its size is an attack on memory, not a checkpoint.
 _MAX_OVERLAP = 4
 _SLACK = 1 << 20
-_MAX_RUNS = 4096
 
 
 @dataclass(slots=True)
@@ -385,11 +383,11 @@ class BundleReader:
 
     def _read_part(self, entry: BundleEntry, box: Box) -> np.ndarray[Any, Any]:
         """Reads a box of one stored array that was checked: the runs of bytes that it consists of."""
-        read_box = _few_runs(box, entry.shape)
+        read_box = widen(box, entry.shape)
         array, view = tensor.empty(entry.dtype, box_shape(read_box))
         if view.nbytes:
             targets, position = [], 0
-            for start, count in _runs(read_box, entry.shape):
+            for start, count in runs(read_box, entry.shape):
                 size = count * entry.dtype.itemsize
                 targets.append((entry.offset + start * entry.dtype.itemsize, view[position : position + size]))
                 position += size
@@ -400,33 +398,3 @@ class BundleReader:
 
 def _text(key: bytes) -> str:
     return key.decode("utf-8", "surrogateescape")
-
-
-def _split_axis(box: Box, shape: tuple[int, ...]) -> int:
-    """The axis from which on a run goes: behind it, the box spans everything."""
-    axis = len(shape)
-    while axis and box[axis - 1] == (0, shape[axis - 1]):
-        axis -= 1
-    return max(axis - 1, 0)
-
-
-def _runs(box: Box, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """The runs of consecutive elements in a box: start and count, in elements."""
-    axis = _split_axis(box, shape)
-    strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    count = (box[axis][1] - box[axis][0]) * strides[axis]
-    for outer in itertools.product(*(range(start, stop) for start, stop in box[:axis])):
-        start = sum(i * stride for i, stride in zip(outer, strides, strict=False)) + box[axis][0] * strides[axis]
-        yield start, count
-
-
-def _few_runs(box: Box, shape: tuple[int, ...]) -> Box:
-    """Widens a box, from the last axis on, until it consists of few runs: many tiny reads cost more than some bytes
-    too many.
-    """
-    wide = list(box)
-    while True:
-        axis = _split_axis(tuple(wide), shape)
-        if math.prod(stop - start for start, stop in wide[:axis]) <= _MAX_RUNS:
-            return tuple(wide)
-        wide[axis] = (0, shape[axis])

@@ -9,15 +9,17 @@ from typing import Any, NoReturn
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An ArgumentParser that takes no abbreviations, which a later option could make ambiguous, and that repeats no
-    values in its messages, which may be secrets."""
+    """An ArgumentParser that takes no abbreviations, which a later option could make ambiguous.
+
+    Its messages repeat no values, which may be secrets.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As argparse does it, but naming surplus arguments without their values."""
-        parsed, surplus = self.parse_known_args(args, namespace)
+    def parse(self, args: Sequence[str] | None) -> argparse.Namespace:
+        """As `parse_args`, but naming surplus arguments without their values."""
+        parsed, surplus = self.parse_known_args(args)
         if surplus:
             self.error("unrecognized arguments: " + " ".join(item.partition("=")[0] for item in surplus))
         return parsed

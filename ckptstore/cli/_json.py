@@ -11,10 +11,10 @@ _MAX_DEPTH = 64  # metadata come from a file; deeper ones are shown as text
 
 
 def to_json(value: Any) -> str:
-    """One JSON document, all ASCII, so that no name in it can steer a terminal.
+    r"""One JSON document, all ASCII, so that no name in it can steer a terminal.
 
     Numbers that JSON lacks are the texts "NaN", "Infinity" and "-Infinity". Bytes of names that are not UTF-8 are
-    lone surrogates, \\udc80 to \\udcff, as in Python's file names.
+    lone surrogates, \udc80 to \udcff, as in Python's file names.
     """
     return json.dumps(_clean(value, 0), indent=2, allow_nan=False)
 

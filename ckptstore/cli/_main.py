@@ -33,7 +33,7 @@ exit codes:
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> CommandParser:
     """The whole grammar of the command line."""
     parser = CommandParser(
         prog="ckptstore",
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args: argparse.Namespace | None = None
     try:
         try:
-            args = make_parser().parse_args(argv)
+            args = make_parser().parse(argv)
             code: int = args.run(args, output)
         except SystemExit as stop:  # argparse: --help, --version, or wrong usage
             code = stop.code if isinstance(stop.code, int) else USAGE

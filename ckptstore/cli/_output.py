@@ -16,6 +16,8 @@ from typing import Any, TextIO
 from ckptstore.cli._json import to_json
 from ckptstore.cli._text import printable, width
 
+_WIDEST = 100
+
 Update = Callable[[int, int], None]
 """Takes what is done and what there is to do, in bytes."""
 
@@ -91,12 +93,8 @@ class Output:
         _write(self._out, to_json(value))
 
     def error(self, text: str) -> None:
-        """Says on stderr that and why the command failed."""
-        self.note(f"error: {text}")
-
-    def warning(self, text: str) -> None:
-        """Says on stderr that something is wrong, though the command goes on."""
-        self.note(f"warning: {text}")
+        """Says on stderr, in one line, what failed."""
+        self.note("error: " + " ".join(part.strip() for part in text.splitlines()))
 
     def note(self, text: str) -> None:
         """Says something on stderr, in one line, after what was written to stdout."""
@@ -138,6 +136,8 @@ def _write(stream: TextIO, line: str) -> None:
 def _plain(table: Table) -> Iterator[str]:
     rows = [[column.title for column in table.columns], *([printable(c.text) for c in row] for row in table.rows)]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    # One very long name must not push the columns of all other rows away.
+    widths = [min(n, _WIDEST) if column.fold else n for n, column in zip(widths, table.columns, strict=True)]
     for row in rows:
         cells = (
             " " * (total - width(text)) + text if column.right else text + " " * (total - width(text))

@@ -55,7 +55,8 @@ class NumberStatistics:
     zeros: int = 0
     min: int | float | None = None
     max: int | float | None = None
-    _total: int = 0
+    _total: int = 0  # of integers
+    _origin: int = 0  # of integers: what _mean counts from, so that large ones keep their small differences
     _n: int = 0
     _scale: float = 1.0
     _mean: complex = 0.0
@@ -82,6 +83,7 @@ class NumberStatistics:
             self.min = low if self.min is None else min(self.min, low)
             self.max = high if self.max is None else max(self.max, high)
         if self._kind in "iu":
+            self._origin = self._origin if self._n else int(flat[0])
             self._total += _exact_sum(flat)
         self._merge(flat)
 
@@ -102,7 +104,10 @@ class NumberStatistics:
 
     def _merge(self, flat: np.ndarray[Any, Any]) -> None:
         """Chan's update of mean and sum of squares, on values scaled by a power of two, so that no square overflows."""
-        wide = flat.astype(np.complex128 if self._kind == "c" else np.float64)
+        if self._kind in "iu":
+            wide = _distances(flat, self._origin)
+        else:
+            wide = flat.astype(np.complex128 if self._kind == "c" else np.float64)
         parts = wide.view(np.float64)
         # Half of the largest exponent is room enough for the mean's and the squares' sums.
         scale = math.ldexp(1.0, min(max(math.frexp(float(np.abs(parts).max()))[1], -1000), 1000))
@@ -192,8 +197,7 @@ def statistics(array: LazyArray) -> NumberStatistics | StringStatistics:
 
 
 def _widened(flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The values in a type that numpy computes with: bool and the small ints as int8 or uint8, the small floats as
-    float32, each exactly."""
+    """The values, each exactly, in a type that numpy computes with: the small ones as int8, uint8 or float32."""
     if flat.dtype.kind in "iufc" and flat.dtype.isbuiltin == 1 and flat.dtype != np.float16:
         return flat
     if flat.dtype.kind == "b":
@@ -203,6 +207,15 @@ def _widened(flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if flat.dtype.name in ("uint2", "uint4"):
         return flat.astype(np.uint8)
     return flat.astype(np.float32)
+
+
+def _distances(flat: np.ndarray[Any, Any], origin: int) -> np.ndarray[Any, Any]:
+    """How far integers are from one of them, as float64."""
+    if flat.dtype.itemsize == 8 and -(1 << 63) <= int(flat.min()) - origin <= int(flat.max()) - origin < 1 << 63:
+        # Modulo 2**64 the differences are right, and as signed numbers they fit.
+        distances: np.ndarray[Any, Any] = flat.view(np.uint64) - np.uint64(origin % (1 << 64))
+        return distances.view(np.int64).astype(np.float64)
+    return flat.astype(np.float64) - float(origin)
 
 
 def _exact_sum(flat: np.ndarray[Any, Any]) -> int:

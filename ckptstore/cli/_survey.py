@@ -152,7 +152,7 @@ def _v1(directory: CheckpointDirectory, key: str) -> Found:
     """A checkpoint that is no bundle: V1 files, or nothing at all."""
     names = expand_v1_pattern(key) or [key]
     files = [meta for name in names if (meta := _head(directory, name)) is not None]
-    step = parse_step(key.split("-?????-of-")[0])
+    step = parse_step(key.partition("-?????-of-")[0])
     if not files:
         return Found(key, step)
     shards = len(files)
@@ -183,7 +183,9 @@ def _head(directory: CheckpointDirectory, key: str) -> ObjectMeta | None:
         raise
 
 
-def _order(item: Found) -> tuple[str, int, str]:
-    name = posixpath.basename(item.prefix)
+def _order(item: Found) -> tuple[str, str, int, str]:
+    folder, name = posixpath.split(item.prefix)
+    if folder.startswith("r-"):  # a step that was saved once more: beside its neighbours
+        folder = ""
     base = name if item.step is None else name.rpartition("-")[0]
-    return base, -1 if item.step is None else item.step, item.prefix
+    return folder, base, -1 if item.step is None else item.step, item.prefix

@@ -27,8 +27,9 @@ def open_target(path: str, options: Mapping[str, Any] | None) -> tuple[Store, st
     try:
         if key is not None:
             if file := parse_name(key):
+                ending = key[len(file.prefix) :]
                 raise CheckpointNotFoundError(
-                    f"{store.path(key)} is one file of a checkpoint; pass its prefix, without {key[len(file.prefix) :]!r}.",
+                    f"{store.path(key)} is one file of a checkpoint; pass its prefix, without {ending!r}.",
                     path=store.path(key),
                 )
             if key == STATE_FILE:
@@ -39,9 +40,10 @@ def open_target(path: str, options: Mapping[str, Any] | None) -> tuple[Store, st
             parent, _, name = store.url.rpartition("/")
             parts = [c for c in CheckpointDirectory(LocalStore(parent or "/")).stored(name + ".") if c.prefix == name]
             if parts:
+                files = ", ".join(file.key for file in parts[0].files)
                 raise CheckpointNotFoundError(
-                    f"There is no checkpoint {store.url}: of its files {', '.join(f.key for f in parts[0].files)} there "
-                    "is no index, so its save did not finish, or it was being deleted.",
+                    f"There is no checkpoint {store.url}, only parts of one ({files}) and no index: its save did not "
+                    "finish, or its deletion.",
                     path=store.url,
                 )
             raise CheckpointNotFoundError(f"There is no checkpoint and no directory {store.url}.", path=store.url)

@@ -71,7 +71,7 @@ def shape_text(shape: Sequence[int]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-def number_text(value: float | complex | None) -> str:
+def number_text(value: int | float | complex | None) -> str:
     """A number in six digits; "-" for None."""
     if value is None:
         return "-"

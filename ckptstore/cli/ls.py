@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         else:
             output.note(f"{store.url} holds no checkpoints")
     for problem in found.problems:
-        output.warning(problem)
+        output.error(problem)
     return 1 if found.problems else 0
 
 
@@ -84,8 +84,7 @@ def _print(directory: CheckpointDirectory, found: Survey, output: Output, *, met
         Column("STEP", right=True),
         Column("SAVED"),
         Column("SIZE", right=True),
-        Column("FILES", right=True),
-        Column("SHARDS", right=True),
+        *([] if metrics else [Column("FILES", right=True), Column("SHARDS", right=True)]),
         *([Column("FORMAT")] if v1 else []),
         Column("STATUS"),
         *([Column("METRICS", fold=True)] if metrics else []),
@@ -98,10 +97,9 @@ def _print(directory: CheckpointDirectory, found: Survey, output: Output, *, met
             "-" if item.step is None else str(item.step),
             time_text(item.time),
             size_text(item.size) if there else "-",
-            str(len(item.files)) if there else "-",
-            _shards(item),
+            *([] if metrics else [str(len(item.files)) if there else "-", _shards(item)]),
             *([(item.format or "-").upper()] if v1 else []),
-            Cell(_status(item), _STYLES.get(item.status, "")),
+            Cell(_status(item), _STYLES["missing"] if _broken(item) else _STYLES.get(item.status, "")),
             *([_metrics(item)] if metrics else []),
         )
     output.table(table)
@@ -111,8 +109,14 @@ def _print(directory: CheckpointDirectory, found: Survey, output: Output, *, met
 
 
 def _status(item: Found) -> str:
-    # What is wrong with a checkpoint matters the more if it is the one to resume from.
-    return f"{item.status} (latest)" if item.latest and item.status != "latest" else item.status
+    # What is wrong with a checkpoint matters the more if the state file counts on it.
+    if item.status == "incomplete" and item.listed:
+        return "incomplete, latest" if item.latest else "incomplete, listed"
+    return "missing, latest" if item.status == "missing" and item.latest else item.status
+
+
+def _broken(item: Found) -> bool:
+    return item.listed and not item.complete
 
 
 def _shards(item: Found) -> str:

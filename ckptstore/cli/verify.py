@@ -52,7 +52,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         plan = _Plan([key]) if key is not None else _plan(directory, unlisted=args.all)
         for damage in plan.damages:
             if not args.json:
-                output.line(f"damaged  {damage.file}: {damage.problem}")
+                output.line(f"damaged  {damage.file}")
+                output.line(f"    {damage.problem}")
         reports: list[VerifyReport] = []
         for number, name in enumerate(plan.keys, 1):
             label = name if len(plan.keys) == 1 else f"{name} ({number}/{len(plan.keys)})"
@@ -84,7 +85,7 @@ def _plan(directory: CheckpointDirectory, *, unlisted: bool) -> _Plan:
         plan.keys += [c.prefix for c in directory.stored() if c.complete and c.prefix not in plan.keys]
     if not plan.keys and not plan.damages:
         raise CheckpointNotFoundError(
-            f"{directory.url} holds no checkpoints that are listed in a state file; `ckptstore ls` shows what is there.",
+            f"{directory.url} holds no checkpoints that a state file lists; `ckptstore ls` shows what is there.",
             path=directory.url,
         )
     return plan
@@ -109,14 +110,18 @@ def _print(report: VerifyReport, output: Output, *, quiet: bool) -> None:
         output.flush()
         return
     output.line(f"damaged  {report.path} ({count_text(len(report.damages), 'damage')})")
+    by_file: dict[str, list[Damage]] = {}
     for damage in report.damages:
-        where = [
-            damage.file,
-            *([f"tensor {damage.tensor!r}"] if damage.tensor is not None else []),
-            *([f"offset {damage.offset}"] if damage.offset is not None else []),
-            *([count_text(damage.size, "byte")] if damage.size is not None else []),
-        ]
-        output.line(f"         {', '.join(where)}: {_problem(damage)}")
+        by_file.setdefault(damage.file, []).append(damage)
+    for file, damages in by_file.items():
+        output.line(f"  {file}")
+        for damage in damages:
+            where = [
+                *([f"tensor {damage.tensor}"] if damage.tensor is not None else []),
+                *([f"offset {damage.offset}"] if damage.offset is not None else []),
+                *([count_text(damage.size, "byte")] if damage.size is not None else []),
+            ]
+            output.line("    " + ": ".join(filter(None, (", ".join(where), _problem(damage)))))
     output.flush()
 
 

@@ -20,6 +20,7 @@ from ckptstore.errors import UnsafePathError, UnsupportedError
 
 if TYPE_CHECKING:
     from types import TracebackType
+
     from typing_extensions import Buffer, Self
 
 ReadTarget: TypeAlias = "tuple[int, memoryview]"

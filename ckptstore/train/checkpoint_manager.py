@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 import os
 import secrets
 import warnings
@@ -30,6 +29,7 @@ from ckptstore.format.naming import meta_name, parse_step, step_name
 from ckptstore.format.state import CheckpointState
 from ckptstore.graph import RunInfo
 from ckptstore.storage import Store, check_key, from_url
+from ckptstore.train.arguments import as_integer, as_step
 from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import fill
 from ckptstore.train.items import flatten
@@ -91,17 +91,17 @@ class CheckpointManager:
         storage_options: Options = None,
         clock: Clock | None = None,
     ) -> None:
-        if max_to_keep is not None and (isinstance(max_to_keep, bool) or _integer(max_to_keep, "max_to_keep") <= 0):
+        if max_to_keep is not None and (isinstance(max_to_keep, bool) or as_integer(max_to_keep, "max_to_keep") <= 0):
             raise InvalidArgumentError(f"Expected a positive integer or None for max_to_keep, got {max_to_keep}.")
         if keep_checkpoint_every_n_hours is not None and not keep_checkpoint_every_n_hours > 0:
             raise InvalidArgumentError(
                 f"keep_checkpoint_every_n_hours must be positive or None, not {keep_checkpoint_every_n_hours}."
             )
-        if _integer(save_interval_steps, "save_interval_steps") <= 0:
+        if as_integer(save_interval_steps, "save_interval_steps") <= 0:
             raise InvalidArgumentError(f"save_interval_steps must be positive, not {save_interval_steps}.")
         if "/" in check_key(checkpoint_name):
             raise UnsafePathError(f"checkpoint_name must be a plain name, not {checkpoint_name!r}.")
-        if max_shard_bytes is not None and _integer(max_shard_bytes, "max_shard_bytes") <= 0:
+        if max_shard_bytes is not None and as_integer(max_shard_bytes, "max_shard_bytes") <= 0:
             raise InvalidArgumentError(f"max_shard_bytes must be positive or None, not {max_shard_bytes}.")
         self._path = os.fspath(directory)
         self._max_to_keep = max_to_keep
@@ -155,7 +155,7 @@ class CheckpointManager:
 
     def should_save(self, step: int) -> bool:
         """Whether a step is one of those that save_interval_steps picks. `save` itself saves any step."""
-        return _step(step) % self._interval == 0
+        return as_step(step) % self._interval == 0
 
     def metrics(self, step: int | None = None) -> dict[str, float]:
         """The metrics that were saved with a step (None: the latest); empty if there were none.
@@ -223,7 +223,7 @@ class CheckpointManager:
             StateError: The state file was lost or damaged meanwhile; nothing that was there is changed.
             StorageError: The store refused; the directory counts the same checkpoints as before.
         """
-        number = _step(step)
+        number = as_step(step)
         flat = flatten(items)
         now = self._clock.time()
         info = RunInfo.of(number, now, metrics, metadata)
@@ -341,7 +341,7 @@ class CheckpointManager:
                     path=self._store.url,
                 )
             return key
-        number = _step(step)
+        number = as_step(step)
         listed = self._listed()
         for key in reversed(listed):
             if parse_step(key, self._name) == number:
@@ -428,17 +428,3 @@ class CheckpointManager:
                 RetentionWarning,
                 stacklevel=3,
             )
-
-
-def _integer(value: Any, name: str) -> int:
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise InvalidArgumentError(f"{name} must be an integer, not {value!r}.") from error
-
-
-def _step(value: Any) -> int:
-    step = _integer(value, "A step")
-    if isinstance(value, bool | np.bool_) or step < 0:
-        raise InvalidArgumentError(f"A step must be an integer from 0, not {value!r}.")
-    return step

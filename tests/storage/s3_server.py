@@ -81,6 +81,7 @@ class S3Server:
             except KeyError:
                 if "uploadId=" not in environ["QUERY_STRING"]:
                     raise
+        environ["CONTENT_LENGTH"] = "0"  # the body has been read
         return refusal(404, "NoSuchUpload")(self, environ, start_response)
 
     def _answer(self, environ: Environ, start_response: Any) -> Iterable[bytes]:

@@ -165,6 +165,6 @@ def test_the_iterator_asks_before_it_gives_up(tmp_path: Path) -> None:
 
     assert list(ck.checkpoints_iterator(tmp_path, timeout=5, timeout_fn=stop, clock=clock)) == []
     assert len(asked) == 3
+    (tmp_path / "checkpoint").write_text("?")
     with pytest.raises(ck.StateCorruptError):
-        (tmp_path / "checkpoint").write_text("?")
         next(ck.checkpoints_iterator(tmp_path, timeout=5, clock=clock))

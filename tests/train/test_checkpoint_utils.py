@@ -107,7 +107,8 @@ def test_lazy_arrays_read_what_numpy_would(tmp_path: Path) -> None:
                 (4, 5, 6), np.dtype("int32"), 480, 3, 120, 4,
             )  # fmt: skip
             for index in (
-                0, -1, slice(1, 3), (slice(None), 2), (..., slice(1, 4)), (1, 2, 3), (slice(3, 0, -2), slice(None, None, 3)),
+                0, -1, slice(1, 3), (slice(None), 2), (..., slice(1, 4)), (1, 2, 3),
+                (slice(3, 0, -2), slice(None, None, 3)),
                 (slice(2, 2),), (Ellipsis,), (slice(None, None, -1), ..., -2), (np.int64(2), slice(-3, None)), [0, 2],
                 (whole > 50),
             ):  # fmt: skip

@@ -1,0 +1,1 @@
+"""Tests against servers that the environment names; see CONTRIBUTING.md."""

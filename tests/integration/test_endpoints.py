@@ -1,0 +1,105 @@
+"""The store suite and the manager against real servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import ckptstore as ck
+from ckptstore.storage import Store, from_url
+from ckptstore.testing import StoreTests
+from tests.integration.endpoints import KINDS, Endpoint
+
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+
+pytestmark = pytest.mark.integration
+
+
+class _EndpointTests(StoreTests):
+    kind: str
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        self.endpoint = Endpoint.named(self.kind)
+        self.endpoint.clear()
+        with from_url(self.endpoint.url, self.endpoint.options) as store:
+            yield store
+        self.endpoint.clear()
+
+    def raw_get(self, key: str) -> bytes:
+        return self.endpoint.get(key)
+
+    def raw_put(self, key: str, data: bytes) -> None:
+        self.endpoint.put(key, data)
+
+    def raw_keys(self) -> set[str]:
+        return self.endpoint.keys()
+
+
+class TestS3(_EndpointTests):
+    kind = "S3"
+
+
+class TestGcs(_EndpointTests):
+    kind = "GCS"
+
+
+class TestOther(_EndpointTests):
+    kind = "OTHER"
+
+
+@pytest.fixture(params=KINDS)
+def endpoint(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
+    endpoint = Endpoint.named(request.param)
+    endpoint.clear()
+    yield endpoint
+    endpoint.clear()
+
+
+def test_a_job_saves_dies_and_resumes(endpoint: Endpoint) -> None:
+    rng = np.random.default_rng(0)
+    state = {"w": rng.normal(size=(300, 400)).astype(np.float32), "words": np.array([b"a", b""], dtype=object)}
+    options = {"storage_options": endpoint.options}
+    with ck.CheckpointManager(endpoint.url, max_to_keep=2, **options) as manager:
+        for step in (1, 2, 3):
+            manager.save(step, {**state, "step": np.int64(step)}, metrics={"loss": 1 / step})
+    with ck.CheckpointManager(endpoint.url, max_to_keep=2, **options) as manager:
+        step, items = manager.restore_or_initialize(dict)
+        assert step == items["step"] == 3
+        assert items["w"].tobytes() == state["w"].tobytes()
+        assert manager.all_steps() == [2, 3]
+        assert manager.best_step("loss") == 3
+    assert ck.verify(endpoint.url, **options).ok
+    assert {key.split(".")[0] for key in endpoint.keys()} - {""} == {"checkpoint", "ckpt-2", "ckpt-3"}
+
+
+def test_large_tensors_travel_in_parts(endpoint: Endpoint) -> None:
+    big = np.arange(20 << 20, dtype=np.uint8).reshape(20, -1)
+    prefix = f"{endpoint.url}/big"
+    ck.save(prefix, {"big": big, "small": np.float32(1)}, storage_options=endpoint.options)
+    assert ck.restore(prefix, storage_options=endpoint.options)["big"].tobytes() == big.tobytes()
+    with ck.load_checkpoint(prefix, storage_options=endpoint.options) as reader:
+        assert np.array_equal(reader["big"][7, 100:200], big[7, 100:200])
+
+
+def test_damage_is_found(endpoint: Endpoint) -> None:
+    prefix = f"{endpoint.url}/m"
+    ck.save(prefix, {"a": np.arange(1000)}, storage_options=endpoint.options)
+    data = bytearray(endpoint.get("m.data-00000-of-00001"))
+    data[4000] ^= 1
+    endpoint.put("m.data-00000-of-00001", bytes(data))
+    with pytest.raises(ck.DataLossError, match="tensor 'a'"):
+        ck.restore(prefix, storage_options=endpoint.options)
+
+
+def test_a_bucket_that_does_not_exist(endpoint: Endpoint) -> None:
+    scheme = endpoint.url.partition("://")[0]
+    if scheme not in ("s3", "gs"):
+        pytest.skip("has no buckets")
+    with pytest.raises(ck.NotFoundError, match="no-such-bucket-of-ckptstore"):
+        ck.CheckpointManager(f"{scheme}://no-such-bucket-of-ckptstore/run", storage_options=endpoint.options).save(
+            1, {"v": 1}
+        )
