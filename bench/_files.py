@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
+import ctypes
+import mmap
 import os
 from collections.abc import Iterator
-
-_SAMPLES = 256
 
 
 def files(directory: str) -> Iterator[str]:
@@ -26,35 +25,35 @@ def drop(directory: str) -> float | None:
     """Asks the kernel to forget the files' pages, for which they must be synced.
 
     Returns:
-        The part of the pages, by a sample, that is still there; None where the system cannot tell.
+        The part of the pages that is still there; None where the system does not tell.
     """
-    cached = looked = 0
+    resident = pages = 0
     for path in files(directory):
         fd = os.open(path, os.O_RDONLY)
         try:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            size = os.fstat(fd).st_size
-            for i in range(_SAMPLES if size else 0):
-                found = _is_cached(fd, size * i // _SAMPLES)
-                if found is None:
-                    return None
-                cached += found
-                looked += 1
+            found = _resident(fd)
         finally:
             os.close(fd)
-    return cached / looked if looked else None
+        if found is None:
+            return None
+        resident += sum(found)
+        pages += len(found)
+    return resident / pages if pages else None
 
 
-def _is_cached(fd: int, offset: int) -> bool | None:
-    if not hasattr(os, "RWF_NOWAIT"):
-        return None
-    try:
-        os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT)
-    except OSError as error:
-        if error.errno == errno.EAGAIN:
-            return False
-        return None
-    return True
+def _resident(fd: int) -> list[int] | None:
+    """1 for every page of a file that is in the page cache, else 0. (A read that must not wait would start one.)"""
+    size = os.fstat(fd).st_size
+    mincore = getattr(ctypes.CDLL(None), "mincore", None)
+    if not size or mincore is None:
+        return [] if mincore else None
+    with mmap.mmap(fd, size, access=mmap.ACCESS_COPY) as mapped:
+        out = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(mapped)
+        failed = mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(size), out)
+        del start  # else the mapping cannot be closed
+    return None if failed else [page & 1 for page in out]
 
 
 def _fsync(path: str, flags: int) -> None:

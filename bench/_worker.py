@@ -1,6 +1,7 @@
 """A contender's own process: reads a command per line from stdin, answers with a line of JSON.
 
-    {"do": "hold"}  {"do": "expect"}  {"do": "save", "directory": ..., "sync": bool}  {"do": "restore", ..., "check": bool}
+    {"do": "hold"}      {"do": "save", "directory": ..., "sync": bool}
+    {"do": "expect"}    {"do": "restore", "directory": ..., "check": bool}
 
 `python -m bench._worker CONTENDER CASE COUNT SIZE`. The state and the library are loaded, and touched, before anything
 is measured; the answer to save and restore has wall and CPU seconds (of all threads) and the peak of the resident
@@ -9,6 +10,8 @@ memory over what was resident before.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -17,6 +20,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from bench import _files, _state
@@ -24,10 +28,13 @@ from bench.contenders import CONTENDERS
 
 _out = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what a library prints is no answer
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
 
 
 def measured(call: Callable[[], Any]) -> tuple[dict[str, float], Any]:
     gc.collect()
+    if _trim is not None:
+        _trim(0)  # memory that an earlier turn left in the allocator would hide what this one takes
     exact = _reset_peak()
     before = _status("VmRSS") if exact else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
     cpu, wall = time.process_time(), time.perf_counter()
@@ -55,6 +62,12 @@ def _status(field: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":"))
 
 
+def _save(contender: ModuleType, state: Any, directory: str, sync: bool) -> None:
+    contender.save(directory, state)
+    if sync:
+        _files.sync(directory)
+
+
 def main() -> None:
     name, case, count, size = sys.argv[1:]
     spec = _state.Spec(case, int(count), int(size))
@@ -71,16 +84,10 @@ def main() -> None:
             contender.expect(spec)
             answer({})
         elif command["do"] == "save":
-            directory, sync = command["directory"], command["sync"]
-
-            def save(directory: str = directory, sync: bool = sync) -> None:
-                contender.save(directory, state)
-                if sync:
-                    _files.sync(directory)
-
+            save = functools.partial(_save, contender, state, command["directory"], command["sync"])
             answer(measured(save)[0])
         elif command["do"] == "restore":
-            result, arrays = measured(lambda directory=command["directory"]: contender.restore(directory))
+            result, arrays = measured(functools.partial(contender.restore, command["directory"]))
             if command["check"]:
                 _state.check(spec, arrays, flat=flat)
             del arrays

@@ -10,6 +10,7 @@ is in the checkpoint: parameters, optimizer slots, the losses so far, and the st
 from __future__ import annotations
 
 import argparse
+import itertools
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -24,7 +25,7 @@ def initial_state() -> dict[str, np.ndarray]:
     """Weights and biases of each layer, Adam's two moments of each, and no losses yet."""
     rng = np.random.default_rng(0)
     state: dict[str, np.ndarray] = {}
-    for i, (fan_in, fan_out) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(SIZES)):
         state[f"dense_{i}/kernel"] = rng.normal(0, np.sqrt(2 / fan_in), (fan_in, fan_out)).astype(np.float32)
         state[f"dense_{i}/bias"] = np.zeros(fan_out, np.float32)
     for name in list(state):

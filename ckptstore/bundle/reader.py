@@ -309,7 +309,7 @@ class BundleReader:
         if entry.dtype.numpy is None:
             raise UnsupportedError(
                 f"{self.path}: tensor {name!r} is of type {entry.dtype}, which only TensorFlow can read as a value; "
-                "it can be copied with its checkpoint.",
+                "leave it out with names= or strict=False.",
                 path=self.path,
                 name=name,
             )

@@ -15,7 +15,6 @@ from ckptstore.errors import (
     DataLossError,
     IncompatibleTensorError,
     TensorNotFoundError,
-    UnsupportedError,
     located,
 )
 from ckptstore.format.dtypes import DType
@@ -165,19 +164,10 @@ class CheckpointReader(Mapping[str, LazyArray]):
         plan = plan_assignment(stored, names=names, assignment_map=assignment_map, strict=strict, path=self.path)
         if not strict:
             plan = [item for item in plan if self.info(stored[item.source]).dtype.numpy is not None]
-        else:
-            opaque = [item.source for item in plan if self.info(stored[item.source]).dtype.numpy is None]
-            if opaque:
-                raise UnsupportedError(
-                    f"{self.path}: tensors of type variant cannot be arrays: {', '.join(map(repr, opaque))}; "
-                    "leave them out with names= or strict=False.",
-                    path=self.path,
-                    name=opaque[0],
-                )
         for item in plan:
             if item.into is not None:
                 self._check_fits(self.info(stored[item.source]), item.into)
-        values = self._source.read({stored[item.source] for item in plan}, verify=self._verify)
+        values = self._source.read((stored[item.source] for item in plan), verify=self._verify)
         out: dict[str, np.ndarray[Any, Any]] = {}
         for item in plan:
             value = values[stored[item.source]]

@@ -12,7 +12,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from ckptstore.cli._output import Table, Update
-from ckptstore.cli._text import printable
+from ckptstore.cli._text import printable, width
+
+_GAP = 2
+_NARROWEST = 16  # what a column is left that may be folded
 
 
 def print_table(stream: TextIO, table: Table, *, ascii_only: bool) -> None:
@@ -22,18 +25,25 @@ def print_table(stream: TextIO, table: Table, *, ascii_only: bool) -> None:
         shown = printable(cell)
         return Text(shown.encode("ascii", "backslashreplace").decode() if ascii_only else shown, style)
 
-    out = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for column in table.columns:
+    out = RichTable(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    least = -_GAP
+    for number, column in enumerate(table.columns):
+        widest = max(width(printable(cell)) for cell in (column.title, *(row[number].text for row in table.rows)))
+        narrowest = min(widest, _NARROWEST) if column.fold else widest
+        least += narrowest + _GAP
         out.add_column(
             text(column.title),
             justify="right" if column.right else "left",
             overflow="fold",
             no_wrap=not column.fold,
-            min_width=min(16, max(map(len, (column.title, *column.title.split())))) if column.fold else None,
+            min_width=narrowest,
         )
     for row in table.rows:
         out.add_row(*(text(cell.text, cell.style) for cell in row))
-    Console(file=stream, highlight=False, markup=False, emoji=False).print(out)
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    # In a window too narrow for that, whole lines that the terminal wraps are better than rows cut off.
+    console.width = max(console.width, least)
+    console.print(out)
 
 
 @contextlib.contextmanager

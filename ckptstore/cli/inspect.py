@@ -187,6 +187,7 @@ def _show_tensor(contents: Contents, args: argparse.Namespace, output: Output) -
         output.json({"checkpoint": contents.path, "tensor": entry})
         return
     lines = {
+        "checkpoint": contents.path,
         "tensor": tensor.name,
         "path": tensor.path,
         "dtype": info.dtype.name,

@@ -127,11 +127,13 @@ def _print(report: VerifyReport, output: Output, *, quiet: bool) -> None:
 
 def _print_total(reports: list[VerifyReport], damages: int, output: Output) -> None:
     tensors, nbytes = sum(r.tensors for r in reports), sum(r.nbytes for r in reports)
+    bad = sum(not report.ok for report in reports)
+    verdict = count_text(damages, "damage") if damages else "all is well"
+    if bad:
+        verdict += f" in {count_text(bad, 'checkpoint')}"
     output.line()
-    output.line(
-        f"{count_text(len(reports), 'checkpoint')}, {count_text(tensors, 'tensor')}, {size_text(nbytes)} read: "
-        + (f"{sum(not r.ok for r in reports)} damaged, {count_text(damages, 'damage')}" if damages else "all is well")
-    )
+    counts = (count_text(len(reports), "checkpoint"), count_text(tensors, "tensor"), size_text(nbytes))
+    output.line(f"{', '.join(counts)} read: {verdict}")
     if loose := sum(report.unreferenced for report in reports):
         output.line(f"{count_text(loose, 'byte')} of data files belong to no tensor and have no checksum")
 

@@ -22,6 +22,7 @@ FOOTER_SIZE = 48
 BLOCK_SIZE = 262144
 _DATA_RESTART_INTERVAL = 16
 _INDEX_RESTART_INTERVAL = 1
+_KEPT_BLOCKS = 64  # decoded blocks that are kept; neighbours are mostly asked for one after the other
 
 
 class TableWriter:
@@ -114,7 +115,7 @@ class TableReader:
     def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
         self._read = read
         self._size = size
-        self._block_of: tuple[int, list[tuple[bytes, bytes]]] | None = None
+        self._decoded: dict[int, list[tuple[bytes, bytes]]] = {}
         if size < FOOTER_SIZE:
             raise DataLossError(f"file is too short to be an sstable: {size} bytes", offset=0)
         footer = read(size - FOOTER_SIZE, FOOTER_SIZE)
@@ -159,12 +160,13 @@ class TableReader:
                 yield key, value
 
     def _entries(self, number: int) -> list[tuple[bytes, bytes]]:
-        # The last block is kept: neighbours are mostly asked for one after the other.
-        kept = self._block_of
-        if kept is None or kept[0] != number:
-            kept = (number, list(entries(self._load(self._handles[number]))))
-            self._block_of = kept
-        return kept[1]
+        found = self._decoded.get(number)
+        if found is None:
+            found = list(entries(self._load(self._handles[number])))
+            while len(self._decoded) >= _KEPT_BLOCKS:  # the one that was decoded first goes
+                self._decoded.pop(next(iter(self._decoded), number), None)
+            self._decoded[number] = found
+        return found
 
     def _load(self, handle: tuple[int, int]) -> bytes:
         offset, size = handle

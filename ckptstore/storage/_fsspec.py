@@ -1,6 +1,6 @@
 """Any file system that fsspec knows, as a Store.
 
-    put:  the protocol writes whole objects at once (_PROTOCOLS says so):  pipe_file
+    put:  the protocol writes whole objects at once (_protocols says so):  pipe_file
           any other:  open a temporary name beside the key -> write -> close -> the file system's own rename
 
 fsspec's verbs are used one literal name at a time. `rm`, `cat`, `get`, `mv` and `copy` of its base class expand
@@ -16,7 +16,6 @@ import functools
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._deletion import delete_each, key_list
 from ckptstore.storage._foreign import from_exception, secrets_in, translated
 from ckptstore.storage._local import TEMPORARY_NAME
+from ckptstore.storage._protocols import has_own_rename, replace, traits_of
 from ckptstore.storage._url import refuse_credentials
 
 if TYPE_CHECKING:
@@ -42,53 +42,6 @@ if TYPE_CHECKING:
 
 _WRITE_SIZE = 16 << 20  # a file object may copy what it is given, so it is given this much at a time
 _STEADY_READS = 3  # how often `get` begins again because the object was replaced meanwhile
-
-
-@dataclass(frozen=True, slots=True)
-class _Protocol:
-    """What is known of a protocol beyond fsspec's interface.
-
-    Attributes:
-        whole_puts: `pipe_file` publishes all the bytes or nothing, in place of an older object.
-        replacing_rename: Where the class has a rename of its own: it replaces an older file, atomically.
-        durable: What has been written survives a power cut.
-        version: The entries of `info` that together change with every overwrite.
-    """
-
-    whole_puts: bool = False
-    replacing_rename: bool = False
-    durable: bool = False
-    version: tuple[str, ...] = ()
-
-
-_OBJECT_STORE = _Protocol(whole_puts=True, durable=True, version=("ETag",))
-_AZURE = _Protocol(whole_puts=True, durable=True, version=("etag",))
-_POSIX = _Protocol(replacing_rename=True, version=("ino", "mtime", "size"))
-_SSH = _Protocol(replacing_rename=True)  # posix-rename@openssh.com; time stamps of whole seconds make no version
-
-# Not in here, so neither whole nor replacing: hdfs, webhdfs, smb and ftp (their rename refuses an existing target, or
-# says nothing of it), dbfs, jupyter, box, dropbox, gdrive, and everything that nobody has looked at yet.
-_PROTOCOLS: Mapping[str, _Protocol] = {
-    "memory": _Protocol(whole_puts=True, version=("created", "size")),
-    "file": _POSIX,
-    "local": _POSIX,
-    "sftp": _SSH,
-    "ssh": _SSH,
-    "abfs": _AZURE,
-    "abfss": _AZURE,
-    "adl": _AZURE,
-    "az": _AZURE,
-    "oci": _Protocol(whole_puts=True, durable=True, version=("etag",)),
-    "ocilake": _Protocol(whole_puts=True, durable=True, version=("etag",)),
-    "oss": _OBJECT_STORE,
-    "s3": _OBJECT_STORE,
-    "s3a": _OBJECT_STORE,
-    "tos": _OBJECT_STORE,
-    "tosfs": _OBJECT_STORE,
-    "gs": _Protocol(whole_puts=True, durable=True, version=("generation",)),
-    "gcs": _Protocol(whole_puts=True, durable=True, version=("generation",)),
-}
-_UNKNOWN = _Protocol()
 
 
 class FsspecStore(Store):
@@ -126,9 +79,9 @@ class FsspecStore(Store):
         """See `Store.capabilities`. Makes the file system object, as only its class tells."""
         with self._errors():
             fs = self._fs()
-        traits = _traits(fs)
+        traits = traits_of(fs)
         return Capabilities(
-            atomic_put=traits.whole_puts or (traits.replacing_rename and _has_own_rename(fs)),
+            atomic_put=traits.whole_puts or (traits.replacing_rename and has_own_rename(fs)),
             durable=traits.durable,
             pinned_reads=bool(traits.version),
         )
@@ -182,7 +135,7 @@ class FsspecStore(Store):
             raise UnsafePathError(f"The key {key!r} has the form of a temporary file; choose another.", path=key)
         with self._errors(key):
             fs, name = self._fs(), self._name(key)
-            if _traits(fs).whole_puts:
+            if traits_of(fs).whole_puts:
                 fs.pipe_file(name, payload.tobytes())  # most classes take nothing but bytes
             else:
                 self._write_and_rename(fs, name, payload)
@@ -265,7 +218,7 @@ class FsspecStore(Store):
         size = info.get("size")
         if size is None:
             raise UnsupportedError(f"The server does not tell the size of {self.path(key)}.", path=self.path(key))
-        values = [info.get(name) for name in _traits(self._fs()).version]
+        values = [info.get(name) for name in traits_of(self._fs()).version]
         # The same moment is a datetime in one reply and a number in another (memory://).
         parts = [repr(_seconds(value)) if isinstance(value, datetime) else str(value) for value in values if value]
         return ObjectMeta(key, int(size), "-".join(parts) or None, _modified(info))
@@ -306,7 +259,7 @@ class FsspecStore(Store):
                         _write_all(file, view[start : start + _WRITE_SIZE])
             finally:
                 file.close()  # after a failure too: only the temporary name can show half a file
-            _replace(fs, temporary, name)
+            replace(fs, temporary, name)
         except BaseException:
             with contextlib.suppress(Exception):
                 fs.rm_file(temporary)
@@ -351,51 +304,6 @@ def is_key(name: str) -> bool:
     try:
         check_key(name)
     except UnsafePathError:
-        return False
-    return True
-
-
-def _traits(fs: Any) -> _Protocol:
-    names = (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-    return next((_PROTOCOLS[name] for name in names if name in _PROTOCOLS), _UNKNOWN)
-
-
-def _has_own_rename(fs: Any) -> bool:
-    """Whether the class brings a rename of its own; what fsspec's base classes have is a copy and a deletion."""
-    from fsspec.asyn import AsyncFileSystem  # noqa: PLC0415 - a local job never loads it
-    from fsspec.spec import AbstractFileSystem  # noqa: PLC0415 - as above
-
-    kind = type(fs)
-    if kind.mv is not AbstractFileSystem.mv:
-        return True
-    return issubclass(kind, AsyncFileSystem) and kind._mv_file is not AsyncFileSystem._mv_file  # noqa: SLF001
-
-
-def _replace(fs: Any, source: str, target: str) -> None:
-    """Moves a file over another one, by the best means that the file system has."""
-    if not _has_own_rename(fs):
-        fs.cp_file(source, target)  # the base class's mv does the same, after expanding patterns
-        fs.rm_file(source)
-        return
-    move = fs.mv if hasattr(type(fs), "mv") and not fs.async_impl else fs.mv_file
-    if _traits(fs).replacing_rename:
-        move(source, target)
-        return
-    # Some refuse an existing target with an error, some (webhdfs) with a reply that fsspec does not look at. The
-    # target is then gone for a moment, which is why Capabilities.atomic_put is False.
-    with contextlib.suppress(OSError):
-        move(source, target)
-    if _is_there(fs, source):
-        with contextlib.suppress(FileNotFoundError):
-            fs.rm_file(target)
-        move(source, target)
-
-
-def _is_there(fs: Any, name: str) -> bool:
-    fs.invalidate_cache(fs._parent(name))  # noqa: SLF001 - fsspec has no public one
-    try:
-        fs.info(name)
-    except FileNotFoundError:
         return False
     return True
 

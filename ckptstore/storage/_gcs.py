@@ -32,10 +32,10 @@ from ckptstore.errors import (
 )
 from ckptstore.storage._aio import PayloadReader, Scatter, crc32c_base64, receive, run
 from ckptstore.storage._base import Capabilities, ObjectMeta, Payload, Upload, UploadPart, check_key
+from ckptstore.storage._bucket import ATTEMPT, check_range, deep_merge, split_bucket
 from ckptstore.storage._deletion import deletion_error, key_list
 from ckptstore.storage._fsspec import FsspecStore, is_key, too_large
 from ckptstore.storage._gcs_errors import from_reply, gcs_errors, is_missing_bucket, xml_text
-from ckptstore.storage._s3 import ATTEMPT, check_range, deep_merge, split_bucket
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import ReadTarget
@@ -118,7 +118,7 @@ class GcsStore(FsspecStore):
                     f"{path} was replaced: it is not the version that was asked for.", path=path
                 )
             content_range = response.headers.get("Content-Range")
-            check_range(response.status, content_range, response.content_length, scatter, path)
+            check_range(response.status, content_range, response.content_length, scatter.start, scatter.stop, path)
             await receive(response.content.readany, scatter.write, scatter.stop - scatter.start, path)
 
         self._download(key, query, {"Range": f"bytes={scatter.start}-{scatter.stop - 1}"}, read)

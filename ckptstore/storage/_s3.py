@@ -8,15 +8,12 @@ the caller's buffers and the socket.
 from __future__ import annotations
 
 import functools
-import re
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ckptstore.errors import (
-    DataLossError,
-    InvalidArgumentError,
     NotFoundError,
     StorageError,
     StorageFullError,
@@ -24,6 +21,7 @@ from ckptstore.errors import (
 )
 from ckptstore.storage._aio import PayloadReader, Scatter, crc32c_base64, receive, run
 from ckptstore.storage._base import Capabilities, ObjectMeta, Upload, UploadPart, check_key
+from ckptstore.storage._bucket import ATTEMPT, check_range, deep_merge, split_bucket
 from ckptstore.storage._deletion import deletion_error, key_list
 from ckptstore.storage._fsspec import FsspecStore, is_key, too_large
 from ckptstore.storage._s3_errors import from_code, reply_of, s3_errors
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from ckptstore.storage._base import Payload, ReadTarget
 
 T = TypeVar("T")
-
-ATTEMPT = "ckptstore-attempt"
-"""The object metadata that tells which upload an object came from."""
 
 _CAPABILITIES = Capabilities(multipart=True, min_part_size=5 << 20, max_parts=10_000, max_put_size=5 << 30)
 
@@ -112,7 +107,9 @@ class S3Store(FsspecStore):
             )
             try:
                 status = reply["ResponseMetadata"]["HTTPStatusCode"]
-                check_range(status, reply.get("ContentRange"), reply.get("ContentLength"), scatter, path)
+                check_range(
+                    status, reply.get("ContentRange"), reply.get("ContentLength"), scatter.start, scatter.stop, path
+                )
                 await receive(_reader(reply), scatter.write, scatter.stop - scatter.start, path)
             finally:
                 reply["Body"].close()  # a body that was not read to its end must not stay in the pool
@@ -287,57 +284,6 @@ class S3Store(FsspecStore):
         fs = s3fs.S3FileSystem(**options, skip_instance_cache=True)
         fs.retries = 1
         return fs, ""
-
-
-def split_bucket(url: str) -> tuple[str, str]:
-    """The bucket of an S3 or GCS URL, and the prefix in it: empty, or with a slash at its end.
-
-    Raises:
-        InvalidArgumentError: There is no bucket.
-    """
-    rest = url.partition("://")[2] if "://" in url else url
-    # An access point's ARN has one slash of its own, an outpost's has three.
-    arn = re.match(r"arn:[^/]*:(accesspoint/[^/]+|outpost/[^/]+/(bucket|accesspoint)/[^/]+|[^/]+)", rest)
-    bucket = arn[0] if arn else rest.partition("/")[0]
-    prefix = rest[len(bucket) :].strip("/")
-    if not bucket:
-        raise InvalidArgumentError(f"{url!r} names no bucket; write {url.partition('://')[0]}://bucket/prefix.")
-    if prefix:
-        check_key(prefix)
-    return bucket, f"{prefix}/" if prefix else ""
-
-
-def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with everything that `over` sets, also inside mappings."""
-    merged = dict(base)
-    for name, value in over.items():
-        old = merged.get(name)
-        merged[name] = deep_merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def check_range(status: int, content_range: str | None, length: int | None, scatter: Scatter, path: str) -> None:
-    """Sees to it that a reply's body is the range asked for, before any of it is read.
-
-    Raises:
-        DataLossError: The object ends before the range does.
-        StorageError: It is anything else.
-    """
-    wanted = scatter.stop - scatter.start
-    if status == 200 and scatter.start == 0 and length == wanted:
-        return  # the whole object, which is what the range comes to
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(?:\d+|\*)", content_range or "")
-    if status != 206 or match is None or int(match[1]) != scatter.start:
-        raise StorageError(
-            f"The server ignores the range asked for of {path} (HTTP {status}, Content-Range {content_range!r}); "
-            "look for a proxy in between, or use another server.",
-            path=path,
-        )
-    end = int(match[2]) + 1
-    if end < scatter.stop:
-        raise DataLossError(f"{path} ends at byte {end}, before the bytes asked for.", path=path, offset=end)
-    if end > scatter.stop or (length is not None and length != wanted):
-        raise StorageError(f"The server sends other bytes of {path} than the {wanted} asked for.", path=path)
 
 
 def _meta(key: str, reply: Mapping[str, Any], size: int | None, path: str) -> ObjectMeta:

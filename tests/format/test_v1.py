@@ -202,5 +202,16 @@ def test_ten_thousand_slices_in_two_files_take_little_time():
     files = [
         table([meta(("a", [count], 3, half)), *(data("a", piece, int_val=[piece[0][0]]) for piece in half)]) for half in halves
     ]
-    with bounded(seconds=5):
+    with bounded(seconds=2):
         assert reader(*files).read(b"a").tolist() == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pattern"),
+    [(np.float32, "010080ff"), (np.float32, "0100c07f"), (np.float64, "010000000000f07f"), (np.float16, "017c"), (np.complex64, "010080ff010080ff")],
+)
+def test_every_bit_of_a_nan_comes_back(dtype, pattern):
+    array = np.frombuffer(bytes.fromhex(pattern), dtype)
+    writer = V1Writer()
+    writer.add(b"a", array)
+    assert reader(writer.finish()).read(b"a").tobytes().hex() == pattern

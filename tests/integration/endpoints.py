@@ -40,7 +40,7 @@ class Endpoint:
         fs, root = self._files()
         fs.pipe_file(root + key, data)
 
-    def keys(self) -> set[str]:
+    def names(self) -> set[str]:
         fs, root = self._files()
         return {path.removeprefix(root) for path in fs.find(root)}
 

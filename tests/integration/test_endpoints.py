@@ -36,7 +36,7 @@ class _EndpointTests(StoreTests):
         self.endpoint.put(key, data)
 
     def raw_keys(self) -> set[str]:
-        return self.endpoint.keys()
+        return self.endpoint.names()
 
 
 class TestS3(_EndpointTests):
@@ -73,7 +73,7 @@ def test_a_job_saves_dies_and_resumes(endpoint: Endpoint) -> None:
         assert manager.all_steps() == [2, 3]
         assert manager.best_step("loss") == 3
     assert ck.verify(endpoint.url, **options).ok
-    assert {key.split(".")[0] for key in endpoint.keys()} - {""} == {"checkpoint", "ckpt-2", "ckpt-3"}
+    assert {key.split(".")[0] for key in endpoint.names()} - {""} == {"checkpoint", "ckpt-2", "ckpt-3"}
 
 
 def test_large_tensors_travel_in_parts(endpoint: Endpoint) -> None:

@@ -193,6 +193,29 @@ class TestFailures:
             store.put("a", Payload.of(b"x"))
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("failing_call", [1, 2])
+    def test_a_rename_that_fails_leaves_the_old_object(
+        self, store: FsspecStore, fs: FailingFileSystem, tmp_path: Path, failing_call: int
+    ) -> None:
+        """Its protocol is not known to replace, so the older file is moved aside first."""
+        store.put("a", Payload.of(b"old"))
+        calls = 0
+        rename = fs.mv
+
+        def fail_once(source: str, target: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == failing_call:
+                raise ConnectionResetError(104, "gone")
+            rename(source, target)
+
+        fs.mv = fail_once  # type: ignore[method-assign]
+        with pytest.raises(StorageUnavailableError):
+            store.put("a", Payload.of(b"new"))
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+        store.put("a", Payload.of(b"new"))
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"new")]
+
     def test_a_directory_that_cannot_be_read_is_not_left_out(self, store: FsspecStore, fs: FailingFileSystem) -> None:
         """fsspec's own `find` would leave it out without a word."""
         store.put("d/a", Payload.of(b"x"))

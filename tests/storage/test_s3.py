@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -545,3 +548,20 @@ class TestPlaces:
     def test_neighbours_are_out_of_sight(self, store: S3Store, boto: Any) -> None:
         boto.put_object(Bucket=BUCKET, Key="running/a", Body=b"")
         assert list(store.list()) == []
+
+
+def test_a_store_works_on_both_sides_of_a_fork(s3_server: S3Server, boto: Any) -> None:
+    code = f"""
+import os
+from ckptstore.storage import Payload, from_url
+store = from_url({URL!r}, {{"endpoint_url": {s3_server.url!r}}})
+store.put("before", Payload.of(b"1"))
+child = os.fork()
+store.put("child" if child == 0 else "parent", Payload.of(b"2"))
+if child == 0:
+    os._exit(0)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, check=True, timeout=60)
+    assert raw_keys(boto) == ["run/before", "run/child", "run/parent"]

@@ -195,7 +195,7 @@ def test_no_bucket(url: str) -> None:
 
 
 def test_access_points() -> None:
-    from ckptstore.storage._s3 import split_bucket
+    from ckptstore.storage._bucket import split_bucket
 
     arn = "arn:aws:s3:eu-west-1:123456789012:accesspoint/mine"
     assert split_bucket(f"s3://{arn}/run/1") == (arn, "run/1/")

@@ -1,0 +1,72 @@
+"""What S3 and GCS have in common: buckets in URLs, ranged replies, options with options in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ckptstore.errors import DataLossError, InvalidArgumentError, StorageError
+from ckptstore.storage._base import check_key
+
+ATTEMPT = "ckptstore-attempt"
+"""The object metadata that tells which upload an object came from."""
+
+
+def split_bucket(url: str) -> tuple[str, str]:
+    """The bucket of an S3 or GCS URL, and the prefix in it: empty, or with a slash at its end.
+
+    Raises:
+        InvalidArgumentError: There is no bucket.
+    """
+    rest = url.partition("://")[2] if "://" in url else url
+    # An access point's ARN has one slash of its own, an outpost's has three.
+    arn = re.match(r"arn:[^/]*:(accesspoint/[^/]+|outpost/[^/]+/(bucket|accesspoint)/[^/]+|[^/]+)", rest)
+    bucket = arn[0] if arn else rest.partition("/")[0]
+    prefix = rest[len(bucket) :].strip("/")
+    if not bucket:
+        raise InvalidArgumentError(f"{url!r} names no bucket; write {url.partition('://')[0]}://bucket/prefix.")
+    if prefix:
+        check_key(prefix)
+    return bucket, f"{prefix}/" if prefix else ""
+
+
+def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with everything that `over` sets, also inside mappings."""
+    merged = dict(base)
+    for name, value in over.items():
+        old = merged.get(name)
+        merged[name] = deep_merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def check_range(status: int, content_range: str | None, length: int | None, start: int, stop: int, path: str) -> None:
+    """Sees to it that a reply's body is the range asked for, before any of it is read.
+
+    Args:
+        status: The reply's HTTP status.
+        content_range: Its Content-Range, if it has one.
+        length: Its Content-Length, if it has one.
+        start: The first byte asked for.
+        stop: The end of the last one.
+        path: The object, for messages.
+
+    Raises:
+        DataLossError: The object ends before the range does.
+        StorageError: It is anything else.
+    """
+    wanted = stop - start
+    if status == 200 and start == 0 and length == wanted:
+        return  # the whole object, which is what the range comes to
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(?:\d+|\*)", content_range or "")
+    if status != 206 or match is None or int(match[1]) != start:
+        raise StorageError(
+            f"The server ignores the range asked for of {path} (HTTP {status}, Content-Range {content_range!r}); "
+            "look for a proxy in between, or use another server.",
+            path=path,
+        )
+    end = int(match[2]) + 1
+    if end < stop:
+        raise DataLossError(f"{path} ends at byte {end}, before the bytes asked for.", path=path, offset=end)
+    if end > stop or (length is not None and length != wanted):
+        raise StorageError(f"The server sends other bytes of {path} than the {wanted} asked for.", path=path)
