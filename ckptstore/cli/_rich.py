@@ -15,7 +15,7 @@ from ckptstore.cli._output import Table, Update
 from ckptstore.cli._text import printable, width
 
 _GAP = 2
-_NARROWEST = 16  # what a column is left that may be folded
+_NARROWEST = 14  # what a column is left that may be folded
 
 
 def print_table(stream: TextIO, table: Table, *, ascii_only: bool) -> None:

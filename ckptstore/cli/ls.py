@@ -34,7 +34,11 @@ _STYLES = {"latest": "bold green", "unlisted": "dim", "incomplete": "bold yellow
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("directory", metavar="DIR", help="a directory, or its URL")
-    parser.add_argument("--metrics", action="store_true", help="show the metrics that were saved with each checkpoint")
+    parser.add_argument(
+        "--metrics",
+        action="store_true",
+        help="show the metrics that were saved with each checkpoint, in place of sizes",
+    )
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
@@ -83,21 +87,18 @@ def _print(directory: CheckpointDirectory, found: Survey, output: Output, *, met
         Column("CHECKPOINT", fold=True),
         Column("STEP", right=True),
         Column("SAVED"),
-        Column("SIZE", right=True),
-        *([] if metrics else [Column("FILES", right=True), Column("SHARDS", right=True)]),
+        *([] if metrics else [Column(title, right=True) for title in ("SIZE", "FILES", "SHARDS")]),
         *([Column("FORMAT")] if v1 else []),
         Column("STATUS"),
         *([Column("METRICS", fold=True)] if metrics else []),
     ]
     table = Table(columns)
     for item in found.checkpoints:
-        there = bool(item.files)
         table.add(
             Cell(item.prefix, "bold" if item.latest else ""),
             "-" if item.step is None else str(item.step),
             time_text(item.time),
-            size_text(item.size) if there else "-",
-            *([] if metrics else [str(len(item.files)) if there else "-", _shards(item)]),
+            *([] if metrics else _extent(item)),
             *([(item.format or "-").upper()] if v1 else []),
             Cell(_status(item), _STYLES["missing"] if _broken(item) else _STYLES.get(item.status, "")),
             *([_metrics(item)] if metrics else []),
@@ -119,10 +120,14 @@ def _broken(item: Found) -> bool:
     return item.listed and not item.complete
 
 
-def _shards(item: Found) -> str:
-    if item.shards_expected is None:
-        return "-" if not item.files else "0"
-    return str(item.shards) if item.shards == item.shards_expected else f"{item.shards}/{item.shards_expected}"
+def _extent(item: Found) -> list[str]:
+    """Size, files and shards."""
+    if not item.files:
+        return ["-"] * 3
+    shards = str(item.shards)
+    if item.shards_expected not in (None, item.shards):
+        shards += f"/{item.shards_expected}"
+    return [size_text(item.size), str(len(item.files)), shards]
 
 
 def _metrics(item: Found) -> str:

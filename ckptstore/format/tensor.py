@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -267,7 +267,7 @@ def _decode_strings(shape: tuple[int, ...], data: bytes, crc: int | None, big_en
     lengths, start = _string_lengths(shape, data, crc, big_endian)
     stops = list(accumulate(lengths, initial=start))
     out: np.ndarray[Any, Any] = np.empty(len(lengths), dtype=object)
-    out[:] = [data[a:b] for a, b in zip(stops, stops[1:], strict=False)]
+    out[:] = [data[a:b] for a, b in pairwise(stops)]
     return out.reshape(shape)
 
 

@@ -153,7 +153,7 @@ def test_variants_have_no_values(run: Run) -> None:
 def test_what_the_run_saved(run: Run, tmp_path: Path) -> None:
     with ck.CheckpointManager(tmp_path, clock=ManualClock(WHEN)) as manager:
         manager.save(
-            12, {"w": np.zeros(2)}, metrics={"loss": float("inf"), "acc": 0.5}, 
+            12, {"w": np.zeros(2)}, metrics={"loss": float("inf"), "acc": 0.5},
             metadata={"git": "ab\x1b[2J", "x": float("nan")},
         )  # fmt: skip
     lines = run("inspect", str(tmp_path)).out.splitlines()

@@ -38,7 +38,7 @@ class GcsServer:
         min_part_size: The least bytes of every part but the last in an XML multipart upload; smaller ones are 400
             EntityTooSmall. Tests of other things may lower it.
         multipart_preconditions: Honour x-goog-if-generation-match in XML multipart uploads. Google documents that it
-            refuses them there (400 NotImplemented); False does so too.
+            refuses them there (400 NotImplemented), and so does this by default.
 
     Attributes:
         requests: Every request that arrived whole, in order of arrival, those that a fault hit too. The calls
@@ -50,7 +50,7 @@ class GcsServer:
         *,
         now: Callable[[], float] = time.time,
         min_part_size: int = MIN_PART_SIZE,
-        multipart_preconditions: bool = True,
+        multipart_preconditions: bool = False,
     ) -> None:
         self.requests: list[Call] = []
         self._faults: tuple[Fault, ...] = ()

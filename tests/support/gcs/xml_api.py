@@ -3,9 +3,8 @@
 Of the XML API this is all: plain reads and writes of objects go through the JSON API here.
 
 Preconditions are a trap. Google documents, under "Request preconditions", that they cannot be used in XML API
-multipart uploads, and that trying is a 400 NotImplemented error. `GcsServer(multipart_preconditions=False)` behaves
-like that; True, the default, honours x-goog-if-generation-match when an upload begins and when it is completed.
-A client must not lean on the default.
+multipart uploads, and that trying is a 400 NotImplemented error, which is what this answers;
+`GcsServer(multipart_preconditions=True)` honours x-goog-if-generation-match when an upload begins and is completed.
 """
 
 from __future__ import annotations
