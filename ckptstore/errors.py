@@ -84,13 +84,21 @@ class DataLossError(CheckpointError):
 
     Attributes:
         offset: Where in the file the damaged part begins, in bytes, or None where that is not known.
+        problem: What is wrong, without saying where.
     """
 
     def __init__(
-        self, message: str, *, path: str | None = None, name: str | None = None, offset: int | None = None
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        name: str | None = None,
+        offset: int | None = None,
+        problem: str | None = None,
     ) -> None:
         super().__init__(message, path=path, name=name)
         self.offset = offset
+        self.problem = problem or message
 
 
 class IncompatibleTensorError(CheckpointError, ValueError):
@@ -196,5 +204,9 @@ def located(path: str, name: str | None = None) -> _Iterator[None]:
         tensor = f", tensor {name!r}" if name is not None else ""
         at = f", offset {error.offset}" if error.offset is not None else ""
         raise DataLossError(
-            f"{path}{tensor}{at}: {error.message}", path=path, name=name or error.name, offset=error.offset
+            f"{path}{tensor}{at}: {error.problem}",
+            path=path,
+            name=name or error.name,
+            offset=error.offset,
+            problem=error.problem,
         ) from error

@@ -112,13 +112,19 @@ class BundleReader:
             nbytes = sum(self._piece(name, entry, piece).size for piece in entry.slices)
         return TensorInfo(name, entry.dtype, entry.shape, nbytes, len(entry.slices))
 
-    def entries(self) -> Iterator[tuple[bytes, BundleEntry]]:
-        """Every entry in the order of the index, pieces included: what lies where in the data files."""
-        for key, value in self._table:
-            if key != HEADER_KEY:
+    def entries(self) -> Iterator[tuple[bytes, BundleEntry | DataLossError]]:
+        """Every entry in the order of the index, pieces included: what lies where in the data files.
+
+        An entry that is damaged comes as the error that reading it raises, so that the others can be had.
+        """
+        with located(self._index_path):
+            values = [(key, value) for key, value in self._table if key != HEADER_KEY]
+        for key, value in values:
+            try:
                 with located(self._index_path, _text(key)):
-                    entry = BundleEntry.decode(value)
-                yield key, entry
+                    yield key, BundleEntry.decode(value)
+            except DataLossError as error:
+                yield key, error
 
     def read(self, names: Iterable[str], *, verify: bool = True) -> dict[str, np.ndarray[Any, Any]]:
         """Reads tensors whole: one pass over each data file, straight into the arrays.
@@ -287,14 +293,12 @@ class BundleReader:
             meta = self.shard_meta(entry.shard)  # TensorFlow wants the file there for empty tensors, too
             claimed[entry.shard] += entry.size
             if entry.size and entry.offset + entry.size > meta.size:
-                path = self._store.path(meta.key)
-                raise DataLossError(
-                    f"{path}, tensor {name!r}, offset {entry.offset}: the file ends at {meta.size}, before the "
-                    f"tensor's {entry.size} bytes do: it is truncated; restore another checkpoint",
-                    path=path,
-                    name=name,
-                    offset=entry.offset,
-                )
+                with located(self._store.path(meta.key), name):
+                    raise DataLossError(
+                        f"the file ends at {meta.size}, before the tensor's {entry.size} bytes do: it is truncated; "
+                        "restore another checkpoint",
+                        offset=entry.offset,
+                    )
         for shard, size in claimed.items():
             meta = self.shard_meta(shard)
             if size > _MAX_OVERLAP * meta.size + _SLACK:
@@ -354,6 +358,22 @@ class BundleReader:
             raise
         tensor.to_native(item.array, self.header.big_endian)
         return item.array
+
+    def check_pieces(self, name: str) -> None:
+        """Checks that the pieces of a partitioned tensor are there, fit, and cover it; reads none of them.
+
+        Raises:
+            DataLossError: They do not.
+        """
+        entry = self._lookup(name)
+        if entry is not None and entry.slices:
+            with located(self._index_path, name):
+                cover(
+                    tuple((0, size) for size in entry.shape),
+                    [self._box_of(piece, entry.shape)[0] for piece in entry.slices],
+                )
+            for piece in entry.slices:
+                self._piece(name, entry, piece)
 
     def _read_slices(self, name: str, full: BundleEntry, box: Box, verify: bool) -> np.ndarray[Any, Any]:
         with located(self._index_path, name):

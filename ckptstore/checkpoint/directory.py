@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from errno import EISDIR
@@ -31,7 +32,13 @@ PRIVATE_DIR = ".ckptstore"
 """Where ckptstore keeps what is its own; TensorFlow ignores it."""
 
 _FIRST_SAVE = f"{PRIVATE_DIR}/first-save"
+_OWN = re.compile(r"(?s)(r-[0-9a-f]{16}/)?[^/]+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+def isolated(prefix: str) -> str:
+    """A name for a checkpoint whose own name is taken: the same one in a directory of its own."""
+    return f"r-{secrets.token_hex(8)}/{prefix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +185,15 @@ class CheckpointDirectory:
     def stored(self, prefix: str = "") -> list[StoredCheckpoint]:
         """Every V2 checkpoint whose files are there, listed in the state or not, by name.
 
+        Directories below this one are other runs', but for those of `isolated`.
+
         Args:
             prefix: Only names that begin with this.
         """
         groups: dict[str, list[tuple[ObjectMeta, CheckpointFile]]] = {}
         for meta in self.store.list(prefix):
             file = parse_name(meta.key)
-            if file is not None and not meta.key.startswith(PRIVATE_DIR + "/"):
+            if file is not None and _OWN.fullmatch(file.prefix):
                 groups.setdefault(file.prefix, []).append((meta, file))
         return [
             _assess(name, files) for name, files in sorted(groups.items()) if any(f.kind != "meta" for _, f in files)

@@ -11,7 +11,7 @@ from ckptstore._proto.meta_graph_pb2 import MetaGraphDef
 from ckptstore.bundle import BundleReader
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.reader import open_source
-from ckptstore.errors import CheckpointError, CheckpointNotFoundError, DataLossError, NotFoundError
+from ckptstore.errors import CheckpointNotFoundError, DataLossError, NotFoundError
 from ckptstore.format.checksum import crc32c, mask
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.naming import index_name, meta_name
@@ -75,10 +75,12 @@ class VerifyReport:
         self.unreferenced += other.unreferenced
         self.damages += other.damages
 
-    def note(self, error: CheckpointError, file: str, size: int | None = None) -> None:
+    def note(self, error: DataLossError | CheckpointNotFoundError, file: str, size: int | None = None) -> None:
         """Takes in an error as a damage."""
-        message = error.message.removeprefix(f"{error.path}: ")
-        self.damages.append(Damage(error.path or file, error.name, getattr(error, "offset", None), size, message))
+        if isinstance(error, DataLossError):
+            self.damages.append(Damage(error.path or file, error.name, error.offset, size, error.problem))
+        else:
+            self.damages.append(Damage(error.path or file, error.name, None, size, "it is not there"))
 
 
 def verify_checkpoint(store: Store, prefix: str, progress: Progress | None = None) -> VerifyReport:
@@ -102,15 +104,16 @@ def verify_checkpoint(store: Store, prefix: str, progress: Progress | None = Non
     if isinstance(source, BundleReader):
         _verify_bundle(store, source, report, progress)
     else:
-        names = source.names()
-        for done, name in enumerate(names):
+        sizes = {name: info.nbytes for name in source.names() if (info := source.info(name)) is not None}
+        for name, size in sizes.items():
             report.tensors += 1
+            report.nbytes += size
             try:
-                report.nbytes += source.read([name])[name].nbytes
+                source.read([name])
             except DataLossError as error:
                 report.note(error, source.path)
             if progress is not None:
-                progress(done + 1, len(names))
+                progress(report.nbytes, sum(sizes.values()))
     _verify_meta(store, prefix, report)
     return report
 
@@ -126,57 +129,68 @@ def verify_directory(directory: CheckpointDirectory, progress: Progress | None =
     report = VerifyReport(directory.url)
     state = directory.load_state()
     if state is None:
-        raise CheckpointNotFoundError(f"{directory.url} holds no checkpoints.", path=directory.url)
+        raise CheckpointNotFoundError(f"{directory.url} holds no checkpoints, or is not there.", path=directory.url)
     for key in directory.listed(state):
         try:
             report.add(verify_checkpoint(directory.store, key, progress))
         except CheckpointNotFoundError as error:
             report.checkpoints += 1
-            report.damages.append(
-                Damage(error.path or key, None, None, None, f"it is listed in {directory.state_path} and is not there")
-            )
+            report.note(error, directory.store.path(key))
     return report
 
 
 def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, progress: Progress | None) -> None:
     entries: list[tuple[bytes, BundleEntry]] = []
+    partitioned: list[str] = []
     try:
-        for item in source.entries():
-            entries.append(item)  # noqa: PERF402 - what came before the damage is verified all the same
+        for key, entry in source.entries():
+            if isinstance(entry, DataLossError):
+                report.note(entry, source.path)
+            elif entry.slices:
+                partitioned.append(key.decode("utf-8", "surrogateescape"))
+            else:
+                entries.append((key, entry))
     except DataLossError as error:
         report.note(error, source.path)
-    stored = [(key, entry) for key, entry in entries if not entry.slices]
-    total = sum(entry.size for _, entry in stored)
+    present = _present_shards(store, source, report)
+    total = sum(entry.size for _, entry in entries)
     done = 0
-    covered: dict[int, list[tuple[int, int]]] = {shard: [] for shard in range(source.header.num_shards)}
+    covered: dict[int, list[tuple[int, int]]] = {shard: [] for shard in present}
     # In file order, so that a disk is read forward.
-    for key, entry in sorted(stored, key=lambda item: (item[1].shard, item[1].offset)):
+    for key, entry in sorted(entries, key=lambda item: (item[1].shard, item[1].offset)):
+        if entry.shard not in present:
+            continue  # the missing file is the damage
         report.tensors += 1
         report.nbytes += entry.size
         name = key.decode("utf-8", "surrogateescape")
         try:
             _verify_entry(store, source, key, entry, lambda n, base=done: progress and progress(base + n, total))  # type: ignore[misc]
-        except (DataLossError, CheckpointNotFoundError) as error:
-            if isinstance(error, DataLossError) and error.offset is None:
-                error.offset = entry.offset
+        except DataLossError as error:
             error.name = error.name or name
+            error.offset = entry.offset if error.offset is None else error.offset
             report.note(error, store.path(source.data_key(entry.shard)), entry.size)
         done += entry.size
-        covered.setdefault(entry.shard, []).append((entry.offset, entry.offset + entry.size))
+        covered[entry.shard].append((entry.offset, entry.offset + entry.size))
     for shard, ranges in covered.items():
+        report.unreferenced += _outside(ranges, source.shard_meta(shard).size)
+    # The pieces were read above; a partitioned tensor is whole only if they also cover it.
+    for name in partitioned:
         try:
-            report.unreferenced += _outside(ranges, source.shard_meta(shard).size)
+            source.check_pieces(name)
+        except DataLossError as error:
+            report.note(error, source.path)
+
+
+def _present_shards(store: Store, source: BundleReader, report: VerifyReport) -> set[int]:
+    present = set()
+    for shard in range(source.header.num_shards):
+        try:
+            source.shard_meta(shard)
         except CheckpointNotFoundError as error:
-            if not any(damage.file == error.path for damage in report.damages):
-                report.note(error, store.path(source.data_key(shard)))
-    # A partitioned tensor is whole only if its pieces cover it.
-    for name in source.names() if len(stored) < len(entries) else ():
-        info = source.info(name)
-        if info is not None and info.slices:
-            try:
-                source.read_box(name, tuple((0, size) for size in info.shape))
-            except (DataLossError, CheckpointNotFoundError) as error:
-                report.note(error, source.path)
+            report.note(error, store.path(source.data_key(shard)))
+        else:
+            present.add(shard)
+    return present
 
 
 def _verify_entry(
@@ -199,7 +213,6 @@ def _verify_entry(
         raise DataLossError(
             f"checksum does not match: stored {entry.crc:08x}, of the {entry.size} bytes read {mask(crc):08x}",
             path=store.path(meta.key),
-            name=key.decode("utf-8", "surrogateescape"),
             offset=entry.offset,
         )
 

@@ -121,7 +121,7 @@ def _print(report: VerifyReport, output: Output, *, quiet: bool) -> None:
                 *([f"offset {damage.offset}"] if damage.offset is not None else []),
                 *([count_text(damage.size, "byte")] if damage.size is not None else []),
             ]
-            output.line("    " + ": ".join(filter(None, (", ".join(where), _problem(damage)))))
+            output.line("    " + ": ".join(filter(None, (", ".join(where), damage.problem))))
     output.flush()
 
 
@@ -136,14 +136,6 @@ def _print_total(reports: list[VerifyReport], damages: int, output: Output) -> N
     output.line(f"{', '.join(counts)} read: {verdict}")
     if loose := sum(report.unreferenced for report in reports):
         output.line(f"{count_text(loose, 'byte')} of data files belong to no tensor and have no checksum")
-
-
-def _problem(damage: Damage) -> str:
-    """The problem, without the place that stands before it already."""
-    text = damage.problem
-    for place in (damage.file, f", tensor {damage.tensor!r}", f", offset {damage.offset}"):
-        text = text.removeprefix(place)
-    return text.removeprefix(": ").removeprefix(" ")
 
 
 def _as_json(path: str, plan: _Plan, reports: list[VerifyReport]) -> dict[str, Any]:
@@ -175,5 +167,5 @@ def _damage_json(damage: Damage) -> dict[str, Any]:
         "tensor": damage.tensor,
         "offset": damage.offset,
         "size": damage.size,
-        "problem": _problem(damage),
+        "problem": damage.problem,
     }

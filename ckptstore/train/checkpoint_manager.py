@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +13,7 @@ import numpy as np
 from ckptstore._clock import Clock, SystemClock
 from ckptstore._concurrency import make_executor
 from ckptstore.bundle import BundleWriter
-from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader, open_source
+from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader, isolated, open_source
 from ckptstore.checkpoint.retention import Kept, sweep_as_manager
 from ckptstore.errors import (
     CheckpointExistsError,
@@ -240,7 +239,7 @@ class CheckpointManager:
         if replaced or self._directory.has_bundle(key):
             # The name is taken: by the step to be replaced, by one that is preserved, or by a save that died before
             # it counted. None of them is touched; a directory of its own keeps the new files apart from theirs.
-            key = f"r-{secrets.token_hex(8)}/{key}"
+            key = isolated(key)
         writer = BundleWriter(self._store, key, max_shard_bytes=self._max_shard_bytes)
         fill(writer, flat, object_based=self._object_based, save_counter=number)
 

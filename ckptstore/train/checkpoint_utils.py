@@ -19,7 +19,7 @@ from ckptstore.checkpoint import (
 )
 from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidArgumentError, UnsafePathError
-from ckptstore.format.naming import parse_name
+from ckptstore.format.naming import STATE_FILE, parse_name
 from ckptstore.storage import Store, from_url, split_path
 from ckptstore.train.checkpoint_management import Options, Path
 from ckptstore.train.items import flatten
@@ -90,6 +90,9 @@ def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | No
     """What a path names: the store and key of a checkpoint, or the store of a directory and None.
 
     The caller closes the store.
+
+    Raises:
+        CheckpointNotFoundError: It is one file of a checkpoint, or a state file.
     """
     try:
         parent, key = split_path(path)
@@ -97,7 +100,18 @@ def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | No
         return from_url(path, storage_options), None  # "." or a bucket alone
     store = from_url(parent, storage_options)
     try:
-        if CheckpointDirectory(store).exists(key):
+        directory = CheckpointDirectory(store)
+        if directory.has_bundle(key):
+            return store, key
+        file = parse_name(key)
+        if directory.exists(key):
+            if key == STATE_FILE:
+                raise CheckpointNotFoundError(f"{path} is a state file; pass its directory, {parent}.", path=str(path))
+            if file is not None:  # TensorFlow would take "ckpt-1.index" for an empty V1 checkpoint
+                raise CheckpointNotFoundError(
+                    f"{path} is one file of a checkpoint; pass its prefix, without {key[len(file.prefix) :]!r}.",
+                    path=str(path),
+                )
             return store, key
     except BaseException:
         store.close()
@@ -117,13 +131,6 @@ def opened(path: Path, storage_options: Options = None) -> tuple[Store, str]:
     """
     store, key = locate(path, storage_options)
     try:
-        name = str(path).rpartition("/")[2]
-        file = parse_name(name)
-        if file is not None and key == name:  # "ckpt-1.index" is a file, but no checkpoint
-            raise CheckpointNotFoundError(
-                f"{path} is one file of a checkpoint; pass its prefix, without {name[len(file.prefix) :]!r}.",
-                path=str(path),
-            )
         key = key or CheckpointDirectory(store).latest()
         if key is None:
             raise CheckpointNotFoundError(

@@ -136,14 +136,14 @@ def test_same_histories(order: list[Who], max_to_keep: int | None, hours: float 
     check_same_histories(tmp_path, plan, order, max_to_keep=max_to_keep, hours=hours)
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", ORDERS[:2])
 def test_same_histories_when_nothing_lies_between_saves(order: list[Who], tmp_path: Path) -> None:
     """The clock stands still: all times are the same."""
     plan = [[0.0, 0.0, 0.0], [0.0, 3600.0, 0.0], [0.0, 0.0], [3600.0, 0.0, 0.0], [0.0, 0.0]]
     check_same_histories(tmp_path, plan, order, max_to_keep=2, hours=1.0)
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", ORDERS[:2])
 @pytest.mark.parametrize("hours", [None, 1.0])
 def test_same_histories_when_the_clock_was_set_back_before_opening(order: list[Who], hours: float | None, tmp_path: Path) -> None:
     """By less than the last preserved checkpoint is old: only some times lie in the future then."""
@@ -153,7 +153,7 @@ def test_same_histories_when_the_clock_was_set_back_before_opening(order: list[W
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", ORDERS[:2])
 def test_same_histories_when_the_clock_was_set_back_far(order: list[Who], tmp_path: Path) -> None:
     """Before the last preserved checkpoint: TensorFlow then lets go of all that were listed, and never deletes them."""
     check_same_histories(
@@ -161,7 +161,7 @@ def test_same_histories_when_the_clock_was_set_back_far(order: list[Who], tmp_pa
     )
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", ORDERS[:2])
 def test_same_histories_when_the_clock_is_set_back_while_open(order: list[Who], tmp_path: Path) -> None:
     plan = [[3600.0, 3600.0, -1800.0, 60.0], [60.0, 60.0, 60.0]]
     check_same_histories(tmp_path, plan, order, max_to_keep=2, hours=None)

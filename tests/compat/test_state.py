@@ -109,8 +109,9 @@ TEXTS = [
     'model_checkpoint_path: "a" "b"\n"c"',
     r'model_checkpoint_path: "\303\244 \xc3\xa4 \u00e4 \U0001F600 \n\t\"\'"',
     'model_checkpoint_path: "a" model_checkpoint_path: "b"',
-    'model_checkpoint_path:"a",all_model_checkpoint_timestamps:[1,2.5,3e2];last_preserved_timestamp:-7',
-    'model_checkpoint_path: "a" all_model_checkpoint_timestamps: inf all_model_checkpoint_timestamps: 1f last_preserved_timestamp: nan',
+    'model_checkpoint_path:"a",all_model_checkpoint_paths:["x","y","a"],all_model_checkpoint_timestamps:[1,2.5,3e2];last_preserved_timestamp:-7',
+    'model_checkpoint_path: "a" all_model_checkpoint_paths: "x" all_model_checkpoint_paths: "a" '
+    "all_model_checkpoint_timestamps: inf all_model_checkpoint_timestamps: 1f last_preserved_timestamp: nan",
     "model_checkpoint_path: \"a\"\r\nall_model_checkpoint_paths: \"a\"\r\n",
 ]
 
@@ -129,6 +130,14 @@ def test_other_spellings(text: str, tmp_path: Path) -> None:
     assert list(ours.all_model_checkpoint_paths) == list(theirs.all_model_checkpoint_paths)
     assert repr(list(ours.all_model_checkpoint_timestamps)) == repr(list(theirs.all_model_checkpoint_timestamps))
     assert repr(ours.last_preserved_timestamp) == repr(theirs.last_preserved_timestamp)
+
+
+def test_times_that_do_not_match_the_paths_are_an_error(tmp_path: Path) -> None:
+    """TensorFlow reads on, and pairs what it can."""
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "a" all_model_checkpoint_timestamps: [1, 2, 3]')
+    assert tf.train.get_checkpoint_state(str(tmp_path)).model_checkpoint_path == str(tmp_path / "a")
+    with pytest.raises(ck.StateCorruptError):
+        ck.get_checkpoint_state(tmp_path)
 
 
 def test_what_tensorflow_takes_for_no_state_is_an_error(tmp_path: Path) -> None:

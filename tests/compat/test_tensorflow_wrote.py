@@ -283,9 +283,9 @@ def test_nested_objects(tmp_path: Path) -> None:
         assert reader.get_tensor("save_counter") == 1
 
 
-@pytest.mark.parametrize("nbytes", [1, 64, 200, 10_000])
+@pytest.mark.parametrize("nbytes", [16, 64, 200, 10_000])
 def test_max_shard_size(nbytes: int, tmp_path: Path) -> None:
-    """TensorFlow cuts variables to fit into files."""
+    """TensorFlow cuts variables to fit into files. (At less than an element a file, it loops for ever.)"""
     generator = rng(71, nbytes)
     values = {f"v{i}": sample("float32", shape, generator) for i, shape in enumerate([(7,), (20, 5), (3, 4, 5), (), (1, 9)])}
     values["d"] = sample("float64", (11, 2), generator)
