@@ -163,12 +163,12 @@ def _finish(rows: list[dict[str, Any]], results: dict[str, Any]) -> None:
             results["notes"].append(f"{row['case']}, {row['contender']}: the page cache did not let go; not cold.")
 
 
-def _check_memory(states: int) -> None:
-    """Every contender keeps its own state; swapping would be all that is measured."""
+def _check_memory(needed: int) -> None:
+    """Swapping would be all that is measured."""
     available = psutil.virtual_memory().available
-    if states * 1.5 > available:
+    if needed > available:
         raise SystemExit(
-            f"The states take {states / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB of memory are available; "
+            f"This needs {needed / 2**30:.1f} GiB, and {available / 2**30:.1f} GiB of memory are available; "
             "use a smaller --size-mib or fewer contenders (--only)."
         )
 
@@ -230,7 +230,8 @@ def main() -> None:
         "notes": [],
         "rows": [],
     }
-    _check_memory(max(spec.nbytes for spec in specs) * len(savers))
+    # Every contender's own state, twice the state to be touched before a turn, and room for its files in the page cache.
+    _check_memory(max(spec.nbytes for spec in specs) * (len(savers) + 4))
     for spec in specs:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as directory:
             measure_saves(spec, savers, args.repeats, directory, results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import subprocess
 import sys
@@ -28,8 +27,6 @@ def test_every_public_name_is_there_and_documented() -> None:
 def test_nothing_public_is_left_out() -> None:
     errors = {n for n in vars(ckptstore.errors) if n.endswith("Error")}
     assert set(ckptstore._LAZY) | errors | {"__version__"} == set(ckptstore.__all__) == set(dir(ckptstore))
-    for name, module in ckptstore._LAZY.items():
-        assert name in importlib.import_module(module).__all__ if module.count(".") == 1 else True, name
 
 
 def test_every_error_is_exported_and_drawn_in_the_tree() -> None:

@@ -19,9 +19,8 @@ import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from ckptstore.errors import (
     NotFoundError,
@@ -36,6 +35,7 @@ from ckptstore.storage._bucket import ATTEMPT, check_range, deep_merge, split_bu
 from ckptstore.storage._deletion import deletion_error, key_list
 from ckptstore.storage._fsspec import FsspecStore, is_key, too_large
 from ckptstore.storage._gcs_errors import from_reply, gcs_errors, is_missing_bucket, xml_text
+from ckptstore.storage._gcs_http import Reply, gather, request_headers, send
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import ReadTarget
@@ -44,23 +44,12 @@ T = TypeVar("T")
 
 _CAPABILITIES = Capabilities(multipart=True, min_part_size=5 << 20, max_parts=10_000, max_put_size=5 << 40)
 
-_CONNECT_SECONDS = 10
-_READ_SECONDS = 60
 _DELETES_AT_ONCE = 32  # single requests in flight; the batch interface is no faster and has replies inside replies
 _FIELDS = "name,size,generation,updated"
 
 # A public object would be cached for an hour by default, and the state file must never be an old one.
 _CACHE_CONTROL = "no-store"
 _CONTENT_TYPE = "application/octet-stream"
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """A reply that was read to its end."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class GcsStore(FsspecStore):
@@ -180,7 +169,7 @@ class GcsStore(FsspecStore):
         names = [check_key(key) for key in key_list(keys)]
         with self._errors():
             fs = self._fs()
-            headers = self._headers(fs, {})
+            headers = request_headers(fs, {})
             failures = run(fs.loop, self._delete(fs, names, headers))
         if failures:
             raise deletion_error(failures) from next(iter(failures.values()))
@@ -202,7 +191,7 @@ class GcsStore(FsspecStore):
                 except StorageError as error:
                     failures[name] = error
 
-        await _gather(delete(name) for name in names)
+        await gather(delete(name) for name in names)
         return failures
 
     def create_upload(self, key: str) -> Upload:
@@ -299,21 +288,15 @@ class GcsStore(FsspecStore):
         *,
         key: str = "",
         may_be_missing: bool = False,
-    ) -> _Reply:
+    ) -> Reply:
         """One request, and its whole reply; with `may_be_missing`, also a 404 that is not about the bucket."""
         with self._errors(key):
             fs = self._fs()
-            full = self._headers(fs, headers or {})
+            full = request_headers(fs, headers or {})
             return run(
                 fs.loop,
                 self._send(fs, method, where, query, full, payload, key, may_be_missing=may_be_missing),
             )
-
-    def _headers(self, fs: Any, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers with credentials. Not on the loop: a token that ran out is fetched with a blocking request."""
-        # A reply must be the bytes that are stored: no compression on the way, and no decompression at its end.
-        full: dict[str, str] = fs._get_headers({**headers, "Accept-Encoding": "identity"})  # noqa: SLF001
-        return full
 
     async def _send(
         self,
@@ -326,38 +309,14 @@ class GcsStore(FsspecStore):
         key: str,
         *,
         may_be_missing: bool,
-    ) -> _Reply:
+    ) -> Reply:
         body = PayloadReader(payload) if payload is not None else None
-        async with await self._open(fs, method, where, query, headers, body) as response:
-            reply = _Reply(response.status, response.headers, await response.read())
+        async with await send(fs, method, where, query, headers, body) as response:
+            reply = Reply(response.status, response.headers, await response.read())
         missing = may_be_missing and reply.status == 404 and not is_missing_bucket(reply.body)
         if not 200 <= reply.status < 300 and not missing:
             raise from_reply(reply.status, reply.body, self.path(key), self._bucket, self._secrets)
         return reply
-
-    async def _open(
-        self,
-        fs: Any,
-        method: str,
-        where: str,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        body: PayloadReader | None,
-    ) -> Any:
-        """Sends a request over gcsfs' session, and returns the response with its body yet to be read."""
-        import yarl  # noqa: PLC0415 - aiohttp brings it
-
-        session = await fs._set_session()  # noqa: SLF001
-        parameters = fs._get_params(dict(query))  # noqa: SLF001 - who pays, where that is not the owner
-        url = f"{fs._location}{where}" + (f"?{urlencode(parameters)}" if parameters else "")  # noqa: SLF001
-        return await session.request(
-            method,
-            yarl.URL(url, encoded=True),  # as it is: yarl would unquote what was quoted on purpose
-            headers=headers,
-            data=body,
-            timeout=_timeout(fs.requests_timeout),
-            allow_redirects=False,  # nobody but the endpoint gets our token and our bytes
-        )
 
     def _download(
         self, key: str, query: Mapping[str, str], headers: Mapping[str, str], use: Callable[[Any], Awaitable[T]]
@@ -366,7 +325,7 @@ class GcsStore(FsspecStore):
         where = f"/download{self._objects(key)}"
 
         async def download(fs: Any, full: Mapping[str, str]) -> T:
-            response = await self._open(fs, "GET", where, {"alt": "media", **query}, full, None)
+            response = await send(fs, "GET", where, {"alt": "media", **query}, full, None)
             try:
                 if response.status not in (200, 206):
                     body = await response.content.read(10_000)
@@ -378,7 +337,7 @@ class GcsStore(FsspecStore):
 
         with self._errors(key):
             fs = self._fs()
-            return run(fs.loop, download(fs, self._headers(fs, headers)))
+            return run(fs.loop, download(fs, request_headers(fs, headers)))
 
     def _check_encoding(self, headers: Mapping[str, str], key: str) -> None:
         """Refuses an object that GCS would decompress on the way, which makes ranges and sizes meaningless."""
@@ -407,30 +366,7 @@ class GcsStore(FsspecStore):
         return GCSFileSystem(**options, skip_instance_cache=True), ""
 
 
-async def _gather(requests: Iterable[Any]) -> None:
-    """Waits for all requests. When one fails, the others are stopped before its error is raised."""
-    tasks = [asyncio.ensure_future(request) for request in requests]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
-
-
-def _timeout(configured: Any) -> Any:
-    """The user's time-out, or ours: gcsfs has none."""
-    import aiohttp  # noqa: PLC0415 - gcsfs brings it
-
-    if isinstance(configured, aiohttp.ClientTimeout):
-        return configured
-    if isinstance(configured, int | float):
-        return aiohttp.ClientTimeout(total=configured)
-    return aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
-
-
-def _json(reply: _Reply, path: str) -> Mapping[str, Any]:
+def _json(reply: Reply, path: str) -> Mapping[str, Any]:
     try:
         value = json.loads(reply.body)
     except ValueError:

@@ -40,7 +40,7 @@ def check_reads(path: Any, want: dict[str, Any]) -> None:
     """By every way in; and the maps are TensorFlow's own."""
     assert_all_same(ck.restore(path), want)
     assert ck.list_variables(path) == [(name, list(np.shape(want[name]))) for name in sorted(want)]
-    assert ck.verify(path).damage == ()
+    assert ck.verify(path).damages == []
     with ck.load_checkpoint(path) as reader:
         assert sorted(reader) == sorted(want)
         for name, value in want.items():
@@ -96,7 +96,7 @@ def test_variants_are_listed_and_left_out(tmp_path: Path) -> None:
     values = tf.raw_ops.TensorListFromTensor(tensor=tf.constant([[1.0, 2.0]]), element_shape=tf.constant([2]))
     save_v2(tmp_path / "m", [("list", values, ""), ("plain", tf.constant([1.0]), "")])
     assert ck.list_variables(tmp_path / "m") == tf.train.list_variables(str(tmp_path / "m"))
-    assert ck.verify(tmp_path / "m").damage == ()
+    assert ck.verify(tmp_path / "m").damages == []
     assert_all_same(ck.restore(tmp_path / "m", strict=False), {"plain": np.float32([1.0])})
     with pytest.raises(ck.UnsupportedError):
         ck.restore(tmp_path / "m")
@@ -296,7 +296,7 @@ def test_max_shard_size(nbytes: int, tmp_path: Path) -> None:
     check_objects(path, values)
     with ck.load_checkpoint(path) as reader:
         assert_same(reader["v1"][3:17, 1:4], values["v1"][3:17, 1:4])
-    assert ck.verify(path).damage == ()
+    assert ck.verify(path).damages == []
 
 
 def test_v1_optimizer_slots_as_objects(tmp_path: Path) -> None:

@@ -346,7 +346,7 @@ class TestPlaces:
         assert list(store.list()) == []
 
     def test_our_timeout_is_set(self, store: GcsStore) -> None:
-        from ckptstore.storage._gcs import _timeout
+        from ckptstore.storage._gcs_http import _timeout
 
         assert _timeout(store._fs().requests_timeout).sock_read == 60
         assert _timeout(5).total == 5
