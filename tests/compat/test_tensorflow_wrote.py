@@ -46,7 +46,8 @@ def check_reads(path: Any, want: dict[str, Any]) -> None:
         for name, value in want.items():
             assert_same(reader.get_tensor(name), value, name)
             assert_same(np.asarray(reader[name]), value, name)
-            assert_same(ck.load_variable(path, name), value, name)
+            if not name.endswith(":0"):  # which is dropped, as TensorFlow does
+                assert_same(ck.load_variable(path, name), value, name)
 
 
 def check_maps(path: Any) -> None:
@@ -161,8 +162,7 @@ def test_savers(use_resource: bool, version: int, sharded: bool, tmp_path: Path)
         saver = v1.train.Saver(sharded=sharded, write_version=version, max_to_keep=2)
         for step in range(3):
             path = saver.save(s, str(tmp_path / "model.ckpt"), global_step=step)
-    if sharded:
-        assert len(list(tmp_path.glob("model.ckpt-2*-of-*"))) == 4
+    assert len(list(tmp_path.glob("model.ckpt-2*-of-*"))) >= (4 if sharded else version - 1)
     check_reads(path, want)
     check_reads(tmp_path, want)  # by the state file
     assert ck.latest_checkpoint(tmp_path) == tf.train.latest_checkpoint(str(tmp_path)) == path
@@ -213,6 +213,7 @@ def test_moving_averages_and_slots(use_resource: bool, tmp_path: Path) -> None:
         average = v1.train.ExponentialMovingAverage(0.9, step)
         with tf.control_dependencies([train]):
             update = average.apply([w, *emb])
+        s.run(v1.variables_initializer([w, *emb]))  # before the averages, which begin with their values
         s.run(v1.global_variables_initializer())
         for _ in range(3):
             s.run(update)

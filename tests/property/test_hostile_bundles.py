@@ -86,7 +86,7 @@ def use(store: MemoryStore) -> None:
         info = attempt(lambda: reader.info(name))  # noqa: B023 - called at once
         attempt(lambda: reader.read([name]))  # noqa: B023
         attempt(lambda: reader.raw(name))  # noqa: B023
-        if info is not None:
+        if info is not None and info.shape:
             part = tuple((n // 3, n // 2) for n in info.shape)
             attempt(lambda: reader.read_box(name, part))  # noqa: B023
 
@@ -98,6 +98,10 @@ def test_the_good_bundle_is_good():
     assert reader.names() == ["a", "b/half", "emb", "names", "words", "z"]
     assert reader.read(["emb"])["emb"].tolist() == np.arange(20).reshape(5, 4).tolist()
     assert len(SHARDS) > 1
+
+
+def test_the_box_of_a_scalar_is_the_scalar():
+    assert BundleReader(bundle(PAIRS), "m").read_box("z", ()).tolist() == 7
 
 
 @given(data=st.binary(max_size=300) | mutated([forge.table([forge.block(PAIRS)])]))
