@@ -73,9 +73,12 @@ def demo(base: str) -> None:
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """An S3 server in this process, and a bucket on it."""
+    import logging
+
     import boto3
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,18 +201,42 @@ class BundleReader:
             raise TensorNotFoundError(f"{self.path} has no tensor {name!r}", path=self.path, name=name)
         if entry.slices:
             raise UnsupportedError(f"{self.path}: tensor {name!r} is partitioned.", path=self.path, name=name)
-        data = self.stored_bytes(self._key(name), entry)
+        (data,) = self.stored([(self._key(name), entry)])
+        if isinstance(data, DataLossError):
+            raise data
         return tensor.encode_opaque(entry.dtype, entry.shape, bytes(data), entry.crc), entry
 
-    def stored_bytes(self, key: bytes, entry: BundleEntry) -> memoryview:
-        """The bytes of one entry, checked, as they are in the file."""
-        name = _text(key)
-        self._check([(name, entry)])
-        item = _Read(name, entry, memoryview(bytearray(entry.size)))
-        self._fetch([item])
-        with located(self._store.path(self.data_key(entry.shard)), name):
-            tensor.verify(entry.dtype, entry.shape, item.buffer, entry.crc, big_endian=self.header.big_endian)
-        return item.buffer
+    def stored(self, entries: Sequence[tuple[bytes, BundleEntry]]) -> list[memoryview | DataLossError]:
+        """The bytes of entries as they are in the files, each checked: what is damaged comes as the error.
+
+        Raises:
+            CheckpointNotFoundError: A data file is gone.
+        """
+        out: list[memoryview | DataLossError] = []
+        reads: dict[int, _Read] = {}
+        for number, (key, entry) in enumerate(entries):
+            name = _text(key)
+            try:
+                self._check([(name, entry)])
+            except DataLossError as error:
+                out.append(error)
+                continue
+            reads[number] = _Read(name, entry, memoryview(bytearray(entry.size)))
+            out.append(reads[number].buffer)
+        self._fetch(list(reads.values()))
+        for number, item in reads.items():
+            try:
+                with self._at(item):
+                    tensor.verify(
+                        item.entry.dtype,
+                        item.entry.shape,
+                        item.buffer,
+                        item.entry.crc,
+                        big_endian=self.header.big_endian,
+                    )
+            except DataLossError as error:
+                out[number] = error
+        return out
 
     def shard_meta(self, shard: int) -> ObjectMeta:
         """Size and version of a data file; asked for once, so that all reads are of the same version.
@@ -341,23 +366,29 @@ class BundleReader:
 
     def _decode(self, item: _Read, verify: bool) -> np.ndarray[Any, Any]:
         entry = item.entry
-        try:
-            with located(self._store.path(self.data_key(entry.shard)), item.name):
-                if item.array is None:
-                    return tensor.decode(
-                        entry.dtype,
-                        entry.shape,
-                        item.buffer,
-                        entry.crc if verify else None,
-                        big_endian=self.header.big_endian,
-                    )
-                if verify:
-                    tensor.check(item.buffer, entry.crc)
-        except DataLossError as error:
-            error.offset = entry.offset if error.offset is None else error.offset
-            raise
+        with self._at(item):
+            if item.array is None:
+                return tensor.decode(
+                    entry.dtype,
+                    entry.shape,
+                    item.buffer,
+                    entry.crc if verify else None,
+                    big_endian=self.header.big_endian,
+                )
+            if verify:
+                tensor.check(item.buffer, entry.crc)
         tensor.to_native(item.array, self.header.big_endian)
         return item.array
+
+    @contextmanager
+    def _at(self, item: _Read) -> Iterator[None]:
+        """Adds file, tensor and offset to a DataLossError about a tensor's bytes."""
+        with located(self._store.path(self.data_key(item.entry.shard)), item.name):
+            try:
+                yield
+            except DataLossError as error:
+                error.offset = item.entry.offset + (error.offset or 0)
+                raise
 
     def check_pieces(self, name: str) -> None:
         """Checks that the pieces of a partitioned tensor are there, fit, and cover it; reads none of them.

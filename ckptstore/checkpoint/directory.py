@@ -209,8 +209,10 @@ class CheckpointDirectory:
 
     def exists(self, key: str) -> bool:
         """Whether there is a checkpoint of that name: its index, or its V1 files. The name is literal."""
-        if self.has_bundle(key):
-            return True
+        return self.has_bundle(key) or self.has_v1(key)
+
+    def has_v1(self, key: str) -> bool:
+        """Whether there are V1 files of that name, whatever is in them."""
         try:
             for name in expand_v1_pattern(key) or [key]:
                 self.store.head(name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
 
@@ -11,7 +12,7 @@ from ckptstore._proto.meta_graph_pb2 import MetaGraphDef
 from ckptstore.bundle import BundleReader
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.reader import open_source
-from ckptstore.errors import CheckpointNotFoundError, DataLossError, NotFoundError
+from ckptstore.errors import CheckpointNotFoundError, DataLossError, NotFoundError, located
 from ckptstore.format.checksum import crc32c, mask
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.naming import index_name, meta_name
@@ -155,22 +156,22 @@ def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, pro
     present = _present_shards(store, source, report)
     total = sum(entry.size for _, entry in entries)
     done = 0
+
+    def advance(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress is not None:
+            progress(done, total)
+
     covered: dict[int, list[tuple[int, int]]] = {shard: [] for shard in present}
-    # In file order, so that a disk is read forward.
-    for key, entry in sorted(entries, key=lambda item: (item[1].shard, item[1].offset)):
-        if entry.shard not in present:
-            continue  # the missing file is the damage
-        report.tensors += 1
-        report.nbytes += entry.size
-        name = key.decode("utf-8", "surrogateescape")
-        try:
-            _verify_entry(store, source, key, entry, lambda n, base=done: progress and progress(base + n, total))  # type: ignore[misc]
-        except DataLossError as error:
-            error.name = error.name or name
-            error.offset = entry.offset if error.offset is None else error.offset
-            report.note(error, store.path(source.data_key(entry.shard)), entry.size)
-        done += entry.size
-        covered[entry.shard].append((entry.offset, entry.offset + entry.size))
+    for batch in _batches([item for item in entries if item[1].shard in present]):
+        shard = batch[0][1].shard
+        for (_, entry), problem in zip(batch, _verify_batch(store, source, batch, advance), strict=True):
+            report.tensors += 1
+            report.nbytes += entry.size
+            covered[shard].append((entry.offset, entry.offset + entry.size))
+            if problem is not None:
+                report.note(problem, store.path(source.data_key(shard)), entry.size)
     for shard, ranges in covered.items():
         report.unreferenced += _outside(ranges, source.shard_meta(shard).size)
     # The pieces were read above; a partitioned tensor is whole only if they also cover it.
@@ -193,28 +194,60 @@ def _present_shards(store: Store, source: BundleReader, report: VerifyReport) ->
     return present
 
 
-def _verify_entry(
-    store: Store, source: BundleReader, key: bytes, entry: BundleEntry, progress: Callable[[int], object]
-) -> None:
-    if not entry.dtype.itemsize or entry.size <= _PIECE:
-        source.stored_bytes(key, entry)
-        progress(entry.size)
-        return
-    entry.check_size()
+_Entries: TypeAlias = "list[tuple[bytes, BundleEntry]]"
+
+
+def _batches(entries: _Entries) -> Iterator[_Entries]:
+    """The entries in file order, so that a disk is read forward, and small ones together, so that a network store is
+    not asked for each.
+    """
+    batch: _Entries = []
+    size = 0
+    for item in sorted(entries, key=lambda item: (item[1].shard, item[1].offset)):
+        if batch and (item[1].shard != batch[0][1].shard or size + item[1].size > _PIECE):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item[1].size
+    if batch:
+        yield batch
+
+
+def _verify_batch(
+    store: Store, source: BundleReader, batch: _Entries, advance: Callable[[int], None]
+) -> list[DataLossError | None]:
+    """What is wrong with each entry of a batch; `advance` is told how many bytes were read."""
+    _, first = batch[0]
+    if len(batch) == 1 and first.size > _PIECE and first.dtype.itemsize:
+        return [_verify_large(store, source, first, batch[0][0].decode("utf-8", "surrogateescape"), advance)]
+    out = [found if isinstance(found, DataLossError) else None for found in source.stored(batch)]
+    advance(sum(entry.size for _, entry in batch))
+    return out
+
+
+def _verify_large(
+    store: Store, source: BundleReader, entry: BundleEntry, name: str, advance: Callable[[int], None]
+) -> DataLossError | None:
+    """Checks a tensor of numbers piece by piece, in bounded memory."""
     meta = source.shard_meta(entry.shard)
     buffer = memoryview(bytearray(_PIECE))
     crc = 0
-    for start in range(0, entry.size, _PIECE):
-        piece = buffer[: min(_PIECE, entry.size - start)]
-        store.read_into(meta.key, [(entry.offset + start, piece)], version=meta.version)
-        crc = crc32c(piece, crc)
-        progress(start + piece.nbytes)
-    if mask(crc) != entry.crc:
-        raise DataLossError(
-            f"checksum does not match: stored {entry.crc:08x}, of the {entry.size} bytes read {mask(crc):08x}",
-            path=store.path(meta.key),
-            offset=entry.offset,
-        )
+    try:
+        with located(store.path(meta.key), name):
+            entry.check_size()
+            for start in range(0, entry.size, _PIECE):
+                piece = buffer[: min(_PIECE, entry.size - start)]
+                store.read_into(meta.key, [(entry.offset + start, piece)], version=meta.version)
+                crc = crc32c(piece, crc)
+                advance(piece.nbytes)
+            if mask(crc) != entry.crc:
+                raise DataLossError(
+                    f"checksum does not match: stored {entry.crc:08x}, of the {entry.size} bytes read {mask(crc):08x}",
+                    offset=entry.offset,
+                )
+    except DataLossError as error:
+        return error
+    return None
 
 
 def _verify_meta(store: Store, prefix: str, report: VerifyReport) -> None:

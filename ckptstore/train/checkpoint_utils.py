@@ -104,7 +104,7 @@ def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | No
         if directory.has_bundle(key):
             return store, key
         file = parse_name(key)
-        if directory.exists(key):
+        if directory.has_v1(key):
             if key == STATE_FILE:
                 raise CheckpointNotFoundError(f"{path} is a state file; pass its directory, {parent}.", path=str(path))
             if file is not None:  # TensorFlow would take "ckpt-1.index" for an empty V1 checkpoint

@@ -1,4 +1,7 @@
-"""Builds tables that no writer would write: keys in any order, blocks that lie, handles to anywhere. Checksums are right."""
+"""Builds tables that no writer would write: keys in any order, blocks that lie, handles to anywhere.
+
+The checksums are right.
+"""
 
 from __future__ import annotations
 

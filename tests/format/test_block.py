@@ -57,7 +57,9 @@ def test_lengths_over_127_bytes_are_written_as_longer_varints():
     assert list(entries(build(pairs))) == pairs
 
 
-@pytest.mark.parametrize(("a", "b", "n"), [(b"", b"", 0), (b"a", b"", 0), (b"ab", b"abc", 2), (b"abx", b"aby", 2), (b"x", b"y", 0)])
+@pytest.mark.parametrize(
+    ("a", "b", "n"), [(b"", b"", 0), (b"a", b"", 0), (b"ab", b"abc", 2), (b"abx", b"aby", 2), (b"x", b"y", 0)]
+)
 def test_the_common_prefix_is_counted_in_bytes(a, b, n):
     assert common_prefix(a, b) == common_prefix(b, a) == n
 

@@ -28,7 +28,15 @@ EDGES = sorted({sign * (2**bits + nudge) for bits in range(63) for nudge in (-1,
 
 @pytest.mark.parametrize(
     ("value", "data"),
-    [(0, "00"), (1, "01"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**32 - 1, "ffffffff0f"), (2**64 - 1, "ff" * 9 + "01")],
+    [
+        (0, "00"),
+        (1, "01"),
+        (127, "7f"),
+        (128, "8001"),
+        (300, "ac02"),
+        (2**32 - 1, "ffffffff0f"),
+        (2**64 - 1, "ff" * 9 + "01"),
+    ],
 )
 def test_a_varint_has_seven_bits_a_byte_and_the_low_ones_first(value, data):
     assert coding.encode_varint(value) == bytes.fromhex(data)
@@ -82,7 +90,9 @@ def test_an_ordered_signed_number_over_64_bits_is_data_loss(data):
         coding.decode_ordered_signed(bytes.fromhex(data), 0)
 
 
-@pytest.mark.parametrize(("value", "data"), [(0, "00"), (2, "0102"), (255, "01ff"), (256, "020100"), (2**64 - 1, "08" + "ff" * 8)])
+@pytest.mark.parametrize(
+    ("value", "data"), [(0, "00"), (2, "0102"), (255, "01ff"), (256, "020100"), (2**64 - 1, "08" + "ff" * 8)]
+)
 def test_an_ordered_number_is_its_length_and_its_bytes(value, data):
     assert coding.encode_ordered_num(value) == bytes.fromhex(data)
     assert coding.decode_ordered_num(bytes.fromhex(data), 0) == (value, len(data) // 2)
@@ -96,7 +106,12 @@ def test_an_ordered_number_that_is_cut_off_or_too_long_is_data_loss(data):
 
 @pytest.mark.parametrize(
     ("value", "data"),
-    [(b"", "0001"), (b"emb", "656d620001"), (b"nul\x00ff\xffend", "6e756c00ff6666ff00656e640001"), (b"\x00\xff", "00ffff000001")],
+    [
+        (b"", "0001"),
+        (b"emb", "656d620001"),
+        (b"nul\x00ff\xffend", "6e756c00ff6666ff00656e640001"),
+        (b"\x00\xff", "00ffff000001"),
+    ],
 )
 def test_an_ordered_string_escapes_00_and_ff(value, data):
     assert coding.encode_ordered_string(value) == bytes.fromhex(data)
@@ -110,7 +125,20 @@ def test_an_ordered_string_without_end_mark_or_with_a_bad_escape_is_data_loss(da
 
 
 def test_ordered_strings_keep_the_order_of_the_bytes():
-    words = [b"", b"\x00", b"\x00\x00", b"\x00\x01", b"\x00\xff", b"\x01", b"a", b"a\x00", b"a\xff", b"b", b"\xff", b"\xff\xff"]
+    words = [
+        b"",
+        b"\x00",
+        b"\x00\x00",
+        b"\x00\x01",
+        b"\x00\xff",
+        b"\x01",
+        b"a",
+        b"a\x00",
+        b"a\xff",
+        b"b",
+        b"\xff",
+        b"\xff\xff",
+    ]
     assert words == sorted(words)
     codes = [coding.encode_ordered_string(w) for w in words]
     assert codes == sorted(codes)

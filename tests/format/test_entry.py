@@ -139,7 +139,9 @@ def test_a_size_that_is_not_that_of_the_shape_is_data_loss(size):
         BundleEntry(FLOAT, (2, 3), size=size).check_size()
 
 
-@pytest.mark.parametrize(("shape", "size", "good"), [((), 0, False), ((), 5, True), ((0,), 0, True), ((0,), 4, True), ((2**62,), 100, False)])
+@pytest.mark.parametrize(
+    ("shape", "size", "good"), [((), 0, False), ((), 5, True), ((0,), 0, True), ((0,), 4, True), ((2**62,), 100, False)]
+)
 def test_strings_need_a_byte_each(shape, size, good):
     entry = BundleEntry(as_dtype("string"), shape, size=size)
     if good:

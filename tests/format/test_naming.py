@@ -80,7 +80,8 @@ def test_the_step_stands_behind_the_last_dash(prefix, step):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["ckpt", "ckpt-", "-1", "ckpt-01", "ckpt-1a", "ckpt-1/x", "ckpt-+1", "ckpt-1_0", "ckpt-٣", "", "x-1.5", "ckpt-1\n"]
+    "prefix",
+    ["ckpt", "ckpt-", "-1", "ckpt-01", "ckpt-1a", "ckpt-1/x", "ckpt-+1", "ckpt-1_0", "ckpt-٣", "", "x-1.5", "ckpt-1\n"],
 )
 def test_a_name_without_a_plain_step_has_none(prefix):
     assert naming.parse_step(prefix) is None
@@ -101,5 +102,12 @@ def test_a_name_of_very_many_digits_is_no_error():
 
 def test_a_v1_pattern_stands_for_its_shards_and_any_other_name_for_itself():
     assert naming.expand_v1_pattern("m-3-?????-of-00002") == ["m-3-00000-of-00002", "m-3-00001-of-00002"]
-    for literal in ("m", "m-00000-of-00002", "m-????-of-00002", "m-*-of-00002", "m-?????-of-2", "m-?????-of-1234567890"):
+    for literal in (
+        "m",
+        "m-00000-of-00002",
+        "m-????-of-00002",
+        "m-*-of-00002",
+        "m-?????-of-2",
+        "m-?????-of-1234567890",
+    ):
         assert naming.expand_v1_pattern(literal) is None

@@ -68,20 +68,42 @@ def test_a_spec_gives_start_and_length_or_a_dash_per_dimension():
 
 
 @pytest.mark.parametrize(
-    "spec", ["", ":", "1", "1,", ",1", "1,0", "-1,2", "1,-1", "1;2", "1,2,3", "a,b", " 1,2", "0x1,2", "1,2:", "--", "1.0,2", "²,1", "9" * 5000 + ",1"]
+    "spec",
+    [
+        "",
+        ":",
+        "1",
+        "1,",
+        ",1",
+        "1,0",
+        "-1,2",
+        "1,-1",
+        "1;2",
+        "1,2,3",
+        "a,b",
+        " 1,2",
+        "0x1,2",
+        "1,2:",
+        "--",
+        "1.0,2",
+        "²,1",
+        "9" * 5000 + ",1",
+    ],
 )
 def test_a_malformed_spec_is_refused(spec):
     with pytest.raises(IncompatibleTensorError):
         TensorSlice.parse(spec)
 
 
-@pytest.mark.parametrize(("spec", "shape"), [("0,5", (4,)), ("4,1", (4,)), ("0,1", ()), ("-", (1, 1)), ("0,1:0,1", (1,))])
+@pytest.mark.parametrize(
+    ("spec", "shape"), [("0,5", (4,)), ("4,1", (4,)), ("0,1", ()), ("-", (1, 1)), ("0,1:0,1", (1,))]
+)
 def test_a_slice_that_does_not_fit_its_shape_is_refused(spec, shape):
     with pytest.raises(IncompatibleTensorError):
         TensorSlice.parse(spec).box(shape)
 
 
-@pytest.mark.parametrize("extents", [((-1, 2),), ((3, -2),), ((0, 2**62), )])
+@pytest.mark.parametrize("extents", [((-1, 2),), ((3, -2),), ((0, 2**62),)])
 def test_extents_that_are_impossible_are_refused(extents):
     with pytest.raises(IncompatibleTensorError):
         TensorSlice(extents).box((4,))

@@ -66,7 +66,10 @@ def test_copies_that_overlap_what_they_write_repeat_it():
     assert decompress(b"\x0b" + literal(b"a") + copy(1, 10, 1)) == b"a" * 11
     assert decompress(b"\x0c" + literal(b"abc") + copy(3, 9, 2)) == b"abcabcabcabc"
     assert decompress(b"\x0a" + literal(b"abc") + copy(2, 7, 3)) == b"abc" + b"bcbcbcb"
-    assert decompress(encode_varint(130) + literal(b"xy") + copy(1, 64, 2) + copy(66, 64, 2)) == b"xy" + b"y" * 64 + b"xy" + b"y" * 62
+    assert (
+        decompress(encode_varint(130) + literal(b"xy") + copy(1, 64, 2) + copy(66, 64, 2))
+        == b"xy" + b"y" * 64 + b"xy" + b"y" * 62
+    )
 
 
 def test_long_offsets_and_literals_of_every_width_are_read():

@@ -60,7 +60,9 @@ def test_strings_of_every_kind_become_bytes():
     assert back(np.str_("x")).tolist() == b"x"
 
 
-@pytest.mark.parametrize("sizes", [[127], [128], [0, 200, 0], [16383, 16384], [1] * 63 + [129], [1] * 64 + [300], [5] * 1000])
+@pytest.mark.parametrize(
+    "sizes", [[127], [128], [0, 200, 0], [16383, 16384], [1] * 63 + [129], [1] * 64 + [300], [5] * 1000]
+)
 def test_string_lengths_of_one_byte_and_more_are_read(sizes):
     value = np.empty(len(sizes), object)
     value[:] = [bytes([65 + i % 26]) * n for i, n in enumerate(sizes)]
@@ -137,7 +139,13 @@ def test_any_memory_layout_is_stored_in_c_order_and_little_endian(array):
 
 
 def test_a_contiguous_array_is_not_copied():
-    for array in (BASE, READ_ONLY, np.ones(5, ml_dtypes.bfloat16), np.ones((2, 2), np.complex128), np.ones(4, ml_dtypes.int4)):
+    for array in (
+        BASE,
+        READ_ONLY,
+        np.ones(5, ml_dtypes.bfloat16),
+        np.ones((2, 2), np.complex128),
+        np.ones(4, ml_dtypes.int4),
+    ):
         (buffer,) = tensor.encode(array, "t").buffers
         assert np.shares_memory(np.frombuffer(buffer, np.uint8), array.view(np.uint8))
 
@@ -277,7 +285,9 @@ def test_string_lengths_that_lie_are_data_loss(shape, data, crc):
 @pytest.mark.parametrize("shape", [(0, 2**62), (2**62, 0), (1,) * 65, (0,) * 254])
 def test_a_shape_that_numpy_cannot_hold_is_a_typed_error(dtype, shape):
     try:
-        array = tensor.decode(as_dtype(dtype), shape, memoryview(b"\x00" * (0 not in shape) * as_dtype(dtype).itemsize), None)
+        array = tensor.decode(
+            as_dtype(dtype), shape, memoryview(b"\x00" * (0 not in shape) * as_dtype(dtype).itemsize), None
+        )
     except CheckpointError:
         return
     assert array.shape == shape

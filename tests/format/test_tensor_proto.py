@@ -89,7 +89,9 @@ def test_too_many_or_in_v1_too_few_values_are_data_loss():
             get_array(TensorProto(float_val=values), as_dtype("float32"), (2,), exact=exact)
 
 
-@pytest.mark.parametrize(("name", "shape"), [("complex128", (2**39,)), ("float64", (2**40 - 1,)), ("uint8", (2**62,)), ("string", (2**39,))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("complex128", (2**39,)), ("float64", (2**40 - 1,)), ("uint8", (2**62,)), ("string", (2**39,))]
+)
 def test_a_few_bytes_that_claim_terabytes_are_refused(name, shape):
     with bounded(seconds=2), pytest.raises(DataLossError):
         get_array(TensorProto(int_val=[1]), as_dtype(name), shape)

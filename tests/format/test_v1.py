@@ -17,7 +17,9 @@ from tests.property.limits import bounded
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = sorted(
-    p for p in GOLDEN.glob("09*/*") if p.is_file() and (p.suffix in (".ckpt", ".v1") or "-of-" in p.name and p.suffix != ".meta")
+    p
+    for p in GOLDEN.glob("09*/*")
+    if p.is_file() and (p.suffix in (".ckpt", ".v1") or ("-of-" in p.name and p.suffix != ".meta"))
 )
 
 
@@ -127,7 +129,12 @@ def test_names_that_v1_cannot_hold_are_refused(name):
 def test_a_tensor_is_not_added_twice_nor_in_pieces_that_do_not_fit():
     writer = V1Writer()
     writer.add_slice(b"a", (4,), TensorSlice.parse("0,2"), np.zeros(2))
-    for piece, value in (("0,2", np.zeros(2)), ("2,2", np.zeros(2, np.float32)), ("2,2", np.zeros(3)), ("3,2", np.zeros(2))):
+    for piece, value in (
+        ("0,2", np.zeros(2)),
+        ("2,2", np.zeros(2, np.float32)),
+        ("2,2", np.zeros(3)),
+        ("3,2", np.zeros(2)),
+    ):
         with pytest.raises(IncompatibleTensorError):
             writer.add_slice(b"a", (4,), TensorSlice.parse(piece), value)
     with pytest.raises(IncompatibleTensorError):
@@ -170,7 +177,11 @@ FULL = [(0, -1)]
         [meta(("a", [2], 1, [FULL]))],  # the piece is not there
         [meta(("a", [2], 1, []))],  # no pieces
         [meta(("a", [2], 1, [[(0, 1)]])), data("a", [(0, 1)], float_val=[1])],  # half
-        [meta(("a", [2], 1, [[(0, 1)], [(0, 2)]])), data("a", [(0, 1)], float_val=[1]), data("a", [(0, 2)], float_val=[1, 2])],
+        [
+            meta(("a", [2], 1, [[(0, 1)], [(0, 2)]])),
+            data("a", [(0, 1)], float_val=[1]),
+            data("a", [(0, 2)], float_val=[1, 2]),
+        ],
         [meta(("a", [2], 1, [[(1, 2)]])), data("a", [(1, 2)], float_val=[1, 2])],
         [meta(("a", [2], 1, [FULL])), data("a", FULL, float_val=[1])],
         [meta(("a", [2], 1, [FULL])), data("a", FULL, float_val=[1, 2, 3])],
@@ -192,7 +203,9 @@ def test_metadata_that_lie_are_data_loss_before_memory_is_taken(pairs):
 @pytest.mark.parametrize(("shape", "dtype"), [([0, 2**62], 1), ([1] * 65, 1), ([0] * 254, 7), ([2], 21), ([2], 20)])
 def test_tensors_that_numpy_cannot_hold_are_typed_errors(shape, dtype):
     with pytest.raises(CheckpointError):
-        reader(table([meta(("a", shape, dtype, [FULL * len(shape)])), data("a", FULL * len(shape), float_val=[1])])).read(b"a")
+        reader(
+            table([meta(("a", shape, dtype, [FULL * len(shape)])), data("a", FULL * len(shape), float_val=[1])])
+        ).read(b"a")
 
 
 def test_ten_thousand_slices_in_two_files_take_little_time():
@@ -200,7 +213,8 @@ def test_ten_thousand_slices_in_two_files_take_little_time():
     pieces = [[(i, 1)] for i in range(count)]
     halves = [pieces[: count // 2], pieces[count // 2 :]]
     files = [
-        table([meta(("a", [count], 3, half)), *(data("a", piece, int_val=[piece[0][0]]) for piece in half)]) for half in halves
+        table([meta(("a", [count], 3, half)), *(data("a", piece, int_val=[piece[0][0]]) for piece in half)])
+        for half in halves
     ]
     with bounded(seconds=2):
         assert reader(*files).read(b"a").tolist() == list(range(count))
@@ -208,7 +222,13 @@ def test_ten_thousand_slices_in_two_files_take_little_time():
 
 @pytest.mark.parametrize(
     ("dtype", "pattern"),
-    [(np.float32, "010080ff"), (np.float32, "0100c07f"), (np.float64, "010000000000f07f"), (np.float16, "017c"), (np.complex64, "010080ff010080ff")],
+    [
+        (np.float32, "010080ff"),
+        (np.float32, "0100c07f"),
+        (np.float64, "010000000000f07f"),
+        (np.float16, "017c"),
+        (np.complex64, "010080ff010080ff"),
+    ],
 )
 def test_every_bit_of_a_nan_comes_back(dtype, pattern):
     array = np.frombuffer(bytes.fromhex(pattern), dtype)

@@ -14,15 +14,46 @@ from ckptstore.format.slices import TensorSlice
 STORABLE = [d for d in DTYPES if d.numpy is not None]
 V1_STORABLE = [
     as_dtype(name)
-    for name in (
-        "float32 float64 int32 int16 int8 uint8 uint16 qint8 quint8 qint32 string complex64 int64 bool complex128 float16"
-    ).split()
+    for name in [
+        "float32",
+        "float64",
+        "int32",
+        "int16",
+        "int8",
+        "uint8",
+        "uint16",
+        "qint8",
+        "quint8",
+        "qint32",
+        "string",
+        "complex64",
+        "int64",
+        "bool",
+        "complex128",
+        "float16",
+    ]
 ]
 _MAX_ELEMENTS = 400
 
 # Any bytes but the empty string, as the str that stands for them; NUL and slashes are names like any other.
 names = st.one_of(
-    st.sampled_from(["w", "layer/w", "layer/w/Adam", "a b", "a:0", ".", "..", "/", "é世😀", "\x00", "\x00w\x00\x01\x00", "\udcff", "\n"]),
+    st.sampled_from(
+        [
+            "w",
+            "layer/w",
+            "layer/w/Adam",
+            "a b",
+            "a:0",
+            ".",
+            "..",
+            "/",
+            "é世😀",
+            "\x00",
+            "\x00w\x00\x01\x00",
+            "\udcff",
+            "\n",
+        ]
+    ),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12),
     st.binary(min_size=1, max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape")),
 )
@@ -43,7 +74,11 @@ def plain_arrays(draw: st.DrawFn, dtype: DType, shape: tuple[int, ...]) -> np.nd
     """A C-ordered array of arbitrary bits: NaNs with any payload, denormals, every sign of zero."""
     count = int(np.prod(shape, dtype=object))
     if dtype == STRING:
-        pool = draw(st.lists(st.binary(max_size=20) | st.sampled_from([b"", b"\x00", b"x" * 127, b"y" * 128]), min_size=1, max_size=5))
+        pool = draw(
+            st.lists(
+                st.binary(max_size=20) | st.sampled_from([b"", b"\x00", b"x" * 127, b"y" * 128]), min_size=1, max_size=5
+            )
+        )
         flat = np.empty(count, object)
         flat[:] = [pool[i % len(pool)] for i in range(count)]
         return flat.reshape(shape)
@@ -59,9 +94,15 @@ def plain_arrays(draw: st.DrawFn, dtype: DType, shape: tuple[int, ...]) -> np.nd
 @st.composite
 def laid_out(draw: st.DrawFn, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The same values in another order of memory or bytes."""
-    kind = draw(st.sampled_from(["c", "fortran", "strided", "reversed", "big", "big fortran", "read-only", "transposed"]))
+    kind = draw(
+        st.sampled_from(["c", "fortran", "strided", "reversed", "big", "big fortran", "read-only", "transposed"])
+    )
     if "big" in kind and array.dtype != object:
-        array = array.astype(array.dtype.newbyteorder(">")) if array.dtype.kind in "iufc" and _bits_survive(array) else array
+        array = (
+            array.astype(array.dtype.newbyteorder(">"))
+            if array.dtype.kind in "iufc" and _bits_survive(array)
+            else array
+        )
     if "fortran" in kind:
         return np.asfortranarray(array)
     if kind == "transposed":
@@ -84,7 +125,9 @@ def _bits_survive(array: np.ndarray[Any, Any]) -> bool:
 
 
 @st.composite
-def tensors(draw: st.DrawFn, dtypes: list[DType] | None = None, max_rank: int = 8) -> tuple[DType, np.ndarray[Any, Any]]:
+def tensors(
+    draw: st.DrawFn, dtypes: list[DType] | None = None, max_rank: int = 8
+) -> tuple[DType, np.ndarray[Any, Any]]:
     dtype = draw(st.sampled_from(dtypes or STORABLE))
     array = draw(plain_arrays(dtype, draw(shapes(max_rank))))
     return dtype, draw(laid_out(array))
@@ -124,12 +167,14 @@ def partitioned(draw: st.DrawFn, dtypes: list[DType]) -> tuple[DType, np.ndarray
     pieces = []
     for box in draw(tilings(shape)):
         whole = draw(st.booleans())  # where a piece spans a dimension, it may say so with a dash
-        extents = tuple((0, -1) if whole and (a, b) == (0, n) else (a, b - a) for (a, b), n in zip(box, shape, strict=True))
+        extents = tuple(
+            (0, -1) if whole and (a, b) == (0, n) else (a, b - a) for (a, b), n in zip(box, shape, strict=True)
+        )
         pieces.append((TensorSlice(extents), array[tuple(slice(a, b) for a, b in box)]))
     return dtype, array, Partitioned(shape, pieces)
 
 
 # Integers at which something gives way: bytes, blocks, 31, 32, 63 and 64 bits.
-edges = st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 127, 128, 255, 256, 4096, 2**31 - 1, 2**32, 2**40, 2**62, 2**63 - 1]) | st.integers(
-    0, 64
-)
+edges = st.sampled_from(
+    [0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 127, 128, 255, 256, 4096, 2**31 - 1, 2**32, 2**40, 2**62, 2**63 - 1]
+) | st.integers(0, 64)

@@ -34,7 +34,6 @@ from tests.format.test_snappy import compress
 from tests.property.limits import bounded
 from tests.property.strategies import edges
 
-
 many = settings(max_examples=4 * settings.default.max_examples)  # these are quick
 
 
@@ -99,7 +98,10 @@ def test_a_table_of_any_bytes(data):
 
 
 @many
-@given(data=mutated([forge.block([(b"layer/%03d" % i, b"v" * (i % 5)) for i in range(40)])]), kind=st.sampled_from([0, 0, 0, 1, 2, 255]))
+@given(
+    data=mutated([forge.block([(b"layer/%03d" % i, b"v" * (i % 5)) for i in range(40)])]),
+    kind=st.sampled_from([0, 0, 0, 1, 2, 255]),
+)
 def test_a_table_whose_damaged_block_has_a_right_checksum(data, kind):
     body = forge.sealed(compress(data) if kind == 1 else data, kind)
     blob = forge.with_index(body, [(b"\xff", forge.handle(0, len(body) - 5))])
@@ -134,7 +136,10 @@ def test_a_block_of_any_bytes(data):
 
 
 @many
-@given(parts=st.lists(st.tuples(edges, st.binary(max_size=6), edges, edges), max_size=6), restarts=st.lists(st.integers(0, 2**32 - 1), max_size=3))
+@given(
+    parts=st.lists(st.tuples(edges, st.binary(max_size=6), edges, edges), max_size=6),
+    restarts=st.lists(st.integers(0, 2**32 - 1), max_size=3),
+)
 def test_a_block_whose_entries_say_anything(parts, restarts):
     body = b"".join(forge.raw_entry(shared, key, b"v", unshared=a, size=b) for shared, key, a, b in parts)
     outcome(lambda: list(entries(forge.raw_block(body, restarts))))
@@ -161,7 +166,9 @@ def test_a_slice_key_of_any_bytes(data):
 
 
 HEADER = BundleHeader(3, min_consumer=1, bad_consumers=(7,)).encode()
-ENTRY = BundleEntry(DTYPES[0], (4, 5), 1, 300, 80, 1234, (TensorSlice.parse("0,2:-"), TensorSlice.parse("2,2:0,5"))).encode()
+ENTRY = BundleEntry(
+    DTYPES[0], (4, 5), 1, 300, 80, 1234, (TensorSlice.parse("0,2:-"), TensorSlice.parse("2,2:0,5"))
+).encode()
 
 
 @many
@@ -273,7 +280,12 @@ def test_a_v1_file_whose_messages_are_damaged_under_right_checksums(data):
 
 
 @many
-@given(dtype=st.integers(0, 40), sizes=st.lists(signed, max_size=5), extents=st.lists(st.tuples(signed, signed), max_size=5), count=st.integers(0, 4))
+@given(
+    dtype=st.integers(0, 40),
+    sizes=st.lists(signed, max_size=5),
+    extents=st.lists(st.tuples(signed, signed), max_size=5),
+    count=st.integers(0, 4),
+)
 def test_a_v1_file_whose_metadata_say_anything(dtype, sizes, extents, count):
     header = SavedTensorSlices()
     tensor_meta = header.meta.tensor.add(name="a", type=dtype)
@@ -286,7 +298,10 @@ def test_a_v1_file_whose_metadata_say_anything(dtype, sizes, extents, count):
     body.data.name = "a"
     body.data.data.int_val.extend([1] * count)
     body.data.data.float_val.extend([1] * count)
-    pairs = [(b"", header.SerializeToString()), (slice_key(b"a", TensorSlice(tuple(extents))), body.SerializeToString())]
+    pairs = [
+        (b"", header.SerializeToString()),
+        (slice_key(b"a", TensorSlice(tuple(extents))), body.SerializeToString()),
+    ]
     outcome(lambda: read_v1(forge.table([forge.block(pairs)])))
 
 
@@ -357,7 +372,9 @@ def test_a_meta_file_with_any_record_of_the_run(text):
 
 @many
 @given(
-    data=anything(*(b"".join(tensor.encode(v, "t").buffers) for v in (["a", "bb", ""], ["x" * 200] * 70, np.arange(5.0)))),
+    data=anything(
+        *(b"".join(tensor.encode(v, "t").buffers) for v in (["a", "bb", ""], ["x" * 200] * 70, np.arange(5.0)))
+    ),
     dtype=st.sampled_from(DTYPES),
     shape=st.lists(edges, max_size=4).map(tuple),
     big_endian=st.booleans(),
@@ -372,13 +389,18 @@ def test_a_tensor_of_any_bytes(data, dtype, shape, big_endian, crc):
 
 
 @many
-@given(data=st.binary(max_size=60), dtype=st.sampled_from(DTYPES), shape=st.lists(edges, max_size=4).map(tuple), exact=st.booleans())
+@given(
+    data=st.binary(max_size=60),
+    dtype=st.sampled_from(DTYPES),
+    shape=st.lists(edges, max_size=4).map(tuple),
+    exact=st.booleans(),
+)
 def test_a_tensor_message_of_any_bytes(data, dtype, shape, exact):
     # A short list stands for as many elements as the shape says: between these, it is only as large as it says.
     assume(not 1 << 22 < np.prod(shape, dtype=object) <= 1 << 40)
     try:
         proto = TensorProto.FromString(data)
-    except Exception:  # noqa: BLE001 - protobuf's own errors; whoever parses turns them into ours
+    except Exception:
         proto = TensorProto(tensor_content=data, int_val=list(data[:4]), float_val=list(data[:4]))
     outcome(lambda: get_array(proto, dtype, shape, exact=exact), CheckpointError)
 

@@ -65,7 +65,9 @@ def test_any_tiling_reads_back_whole_and_by_any_index(tensor, data, max_shard_by
     assert bits(np.asarray(lazy)) == bits(array)
     for _ in range(5):
         index = data.draw(hnp.basic_indices(array.shape))
-        assert bits(np.asarray(lazy[index], dtype=array.dtype)) == bits(np.asarray(array[index], dtype=array.dtype)), index
+        assert bits(np.asarray(lazy[index], dtype=array.dtype)) == bits(np.asarray(array[index], dtype=array.dtype)), (
+            index
+        )
 
 
 @given(tensor=own.tensors(), data=st.data())
@@ -81,9 +83,9 @@ def test_any_index_of_a_whole_tensor_is_that_of_numpy(tensor, data):
     native = np.ascontiguousarray(array).reshape(array.shape).astype(dtype.as_numpy_dtype)
     for _ in range(5):
         index = data.draw(hnp.basic_indices(array.shape, allow_newaxis=True))
-        assert bits(np.asarray(lazy[index], dtype=native.dtype)) == bits(np.asarray(native[index], dtype=native.dtype)), index
-
-
+        assert bits(np.asarray(lazy[index], dtype=native.dtype)) == bits(
+            np.asarray(native[index], dtype=native.dtype)
+        ), index
 
 
 @given(items=st.dictionaries(own.names, own.tensors(own.V1_STORABLE), min_size=1, max_size=4))
@@ -118,7 +120,9 @@ def test_any_tiling_of_v1_types_reads_back_from_several_files_by_any_index(tenso
     assert bits(np.asarray(lazy)) == bits(array)
     for _ in range(5):
         index = data.draw(hnp.basic_indices(array.shape))
-        assert bits(np.asarray(lazy[index], dtype=array.dtype)) == bits(np.asarray(array[index], dtype=array.dtype)), index
+        assert bits(np.asarray(lazy[index], dtype=array.dtype)) == bits(np.asarray(array[index], dtype=array.dtype)), (
+            index
+        )
 
 
 @given(shape=own.shapes(3, min_side=1), data=st.data())
