@@ -10,13 +10,11 @@ memory over what was resident before.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import gc
 import importlib
 import json
-import mmap
 import os
 import resource
 import sys
@@ -33,9 +31,8 @@ os.dup2(2, 1)  # what a library prints is no answer
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
 
 
-def measured(call: Callable[[], Any], nbytes: int) -> tuple[dict[str, float], Any]:
+def measured(call: Callable[[], Any]) -> tuple[dict[str, float], Any]:
     gc.collect()
-    _back(2 * nbytes)
     if _trim is not None:
         _trim(0)  # memory that an earlier turn left in the allocator would hide what this one takes
     exact = _reset_peak()
@@ -48,20 +45,6 @@ def measured(call: Callable[[], Any], nbytes: int) -> tuple[dict[str, float], An
 
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
-
-
-def _back(nbytes: int) -> None:
-    """Touches that much memory and frees it again.
-
-    A virtual machine gives free memory back to its host after a while, and the first to use it again waits for the
-    host: up to ten times as long as all else. Without this, who comes first in each round would pay for all.
-    """
-    with mmap.mmap(-1, nbytes) as memory:
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with contextlib.suppress(OSError):
-                memory.madvise(mmap.MADV_HUGEPAGE)
-        for page in range(0, nbytes, mmap.PAGESIZE):
-            memory[page] = 1
 
 
 def _reset_peak() -> bool:
@@ -102,9 +85,9 @@ def main() -> None:
             answer({})
         elif command["do"] == "save":
             save = functools.partial(_save, contender, state, command["directory"], command["sync"])
-            answer(measured(save, spec.nbytes)[0])
+            answer(measured(save)[0])
         elif command["do"] == "restore":
-            result, arrays = measured(functools.partial(contender.restore, command["directory"]), spec.nbytes)
+            result, arrays = measured(functools.partial(contender.restore, command["directory"]))
             if command["check"]:
                 _state.check(spec, arrays, flat=flat)
             del arrays

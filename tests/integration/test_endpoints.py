@@ -15,7 +15,8 @@ from tests.integration.endpoints import KINDS, Endpoint
 
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
-pytestmark = pytest.mark.integration
+# The clients by which the tests look at the servers have warnings of their own.
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 
 
 class _EndpointTests(StoreTests):

@@ -67,8 +67,7 @@ def raw_bundle(index: bytes, shards: Iterable[bytes] = SHARDS, *, count: int | N
 def attempt(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except CheckpointError as error:
-        assert str(error)
+    except CheckpointError:
         return None
 
 
@@ -187,8 +186,8 @@ def test_data_files_of_any_bytes_are_noticed(data):
     with bounded():
         use(store)
         if shards != SHARDS and not shards[at].startswith(SHARDS[at]):
+            reader = BundleReader(store, "m")
             with pytest.raises(DataLossError):
-                reader = BundleReader(store, "m")
                 reader.read(reader.names())
             assert not verify_checkpoint(store, "m").ok
 

@@ -43,7 +43,6 @@ def outcome(call: Callable[[], Any], error: type[Exception] = DataLossError) -> 
         try:
             return call()
         except error as found:
-            assert str(found)
             return found
 
 
@@ -228,12 +227,45 @@ last_preserved_timestamp: -inf all_model_checkpoint_timestamps: [1e3, nan]
 """
 WORDS = st.lists(
     st.sampled_from(
-        [b"model_checkpoint_path", b"all_model_checkpoint_paths", b"last_preserved_timestamp", b":", b" ", b"\n", b'"a"', b"'", b'"',
-         b"\\", b"\\x", b"\\u", b"\\777", b"\\uD800", b"\\U0011", b"{", b"}", b"[", b"]", b"<", b">", b"1", b"-", b"nan", b"1e999", b"0x", b"#",
-         b",", b";", b"[a.b/c.d]", b"\xff", b"\x00", b"\xe2\x80\xa8", b"\r"]
+        [
+            b"model_checkpoint_path",
+            b"all_model_checkpoint_paths",
+            b"last_preserved_timestamp",
+            b":",
+            b" ",
+            b"\n",
+            b'"a"',
+            b"'",
+            b'"',
+            b"\\",
+            b"\\x",
+            b"\\u",
+            b"\\777",
+            b"\\uD800",
+            b"\\U0011",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b"<",
+            b">",
+            b"1",
+            b"-",
+            b"nan",
+            b"1e999",
+            b"0x",
+            b"#",
+            b",",
+            b";",
+            b"[a.b/c.d]",
+            b"\xff",
+            b"\x00",
+            b"\xe2\x80\xa8",
+            b"\r",
+        ]
     ),
     max_size=14,
-).map(b"".join)  # fmt: skip
+).map(b"".join)
 
 
 @many
@@ -351,9 +383,32 @@ JSON = st.sampled_from(
     lambda step, time, metrics, metadata: (
         f'{{"version":1,"step":{step},"time":{time},"metrics":{metrics},"metadata":{metadata}}}'.encode()
     ),
-    *[st.sampled_from(["null", "1", "1.5", "Infinity", "NaN", "-Infinity", "1e999", "9" * 400, "9" * 5000, '"x"', "[]", "{}", '{"a":' + "9" * 400 + "}",
-                       '{"a":Infinity}', "true", '[["a",1]]', '{"a":"nan"}', '{"a":null}'])] * 4,
-)  # fmt: skip
+    *[
+        st.sampled_from(
+            [
+                "null",
+                "1",
+                "1.5",
+                "Infinity",
+                "NaN",
+                "-Infinity",
+                "1e999",
+                "9" * 400,
+                "9" * 5000,
+                '"x"',
+                "[]",
+                "{}",
+                '{"a":' + "9" * 400 + "}",
+                '{"a":Infinity}',
+                "true",
+                '[["a",1]]',
+                '{"a":"nan"}',
+                '{"a":null}',
+            ]
+        )
+    ]
+    * 4,
+)
 
 
 @many
