@@ -30,9 +30,7 @@ here are relative keys or URLs without credentials.
 
 from __future__ import annotations
 
-import contextlib as _contextlib
 import errno as _errno
-from collections.abc import Iterator as _Iterator
 
 
 class CheckpointError(Exception):
@@ -193,20 +191,31 @@ class StorageUnavailableError(StorageError):
     default_errno = _errno.EAGAIN
 
 
-@_contextlib.contextmanager
-def located(path: str, name: str | None = None) -> _Iterator[None]:
-    """Puts file and tensor into a DataLossError that comes from below, where neither was known."""
-    try:
-        yield
-    except DataLossError as error:
-        if error.path is not None:
-            raise
+class located:  # noqa: N801 - it reads as a verb: `with located(path, name):`
+    """Puts file and tensor into a DataLossError that comes from below, where neither was known.
+
+    A class, not a generator: it stands around every tensor that is read.
+    """
+
+    __slots__ = ("_name", "_path")
+
+    def __init__(self, path: str, name: str | None = None) -> None:
+        self._path = path
+        self._name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, DataLossError) or error.path is not None:
+            return
+        name = self._name if self._name is not None else error.name
         tensor = f", tensor {name!r}" if name is not None else ""
         at = f", offset {error.offset}" if error.offset is not None else ""
         raise DataLossError(
-            f"{path}{tensor}{at}: {error.problem}",
-            path=path,
-            name=name or error.name,
+            f"{self._path}{tensor}{at}: {error.problem}",
+            path=self._path,
+            name=name,
             offset=error.offset,
             problem=error.problem,
         ) from error

@@ -121,4 +121,7 @@ def _key(name: str) -> bytes:
         raise InvalidArgumentError(f"A tensor's name must be a str, not {name!r}.", name=repr(name))
     if not name:
         raise InvalidArgumentError("A tensor's name must not be empty.", name=name)
-    return name.encode("utf-8", "surrogateescape")
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"The name {name!a} has a lone surrogate in it.", name=name) from error

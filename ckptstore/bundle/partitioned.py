@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ckptstore.errors import IncompatibleTensorError
-from ckptstore.format.slices import TensorSlice
+from ckptstore.errors import DataLossError, IncompatibleTensorError
+from ckptstore.format.slices import TensorSlice, box_shape, cover
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,22 @@ class Partitioned:
         """See the class.
 
         Raises:
-            IncompatibleTensorError: A slice is malformed, or reaches outside the shape.
+            IncompatibleTensorError: A slice is malformed or reaches outside the shape; or the pieces overlap, or do not
+                cover it.
         """
-        object.__setattr__(self, "shape", tuple(int(d) for d in shape))
-        parsed = tuple((TensorSlice.parse(s) if isinstance(s, str) else s, value) for s, value in pieces)
-        for piece, _ in parsed:
-            piece.box(self.shape)
-        object.__setattr__(self, "pieces", parsed)
+        full = tuple(int(d) for d in shape)
+        parsed = [(TensorSlice.parse(s) if isinstance(s, str) else s, value) for s, value in pieces]
+        boxes = [piece.box(full) for piece, _ in parsed]
+        try:
+            cover(tuple((0, size) for size in full), boxes)
+        except DataLossError as error:
+            raise IncompatibleTensorError(f"The pieces do not make up {list(full)}: {error.message}.") from error
+        # A host that holds no rows has a piece without elements. TensorFlow's slices have at least one.
+        solid = [item for item, box in zip(parsed, boxes, strict=True) if math.prod(box_shape(box))]
+        if not solid and parsed:
+            solid = [(TensorSlice.whole(len(full)), np.empty(full, np.asarray(parsed[0][1]).dtype))]
+        object.__setattr__(self, "shape", full)
+        object.__setattr__(self, "pieces", tuple(solid))
 
     @classmethod
     def concat(cls, arrays: Sequence[Any], axis: int = 0) -> Partitioned:

@@ -6,10 +6,10 @@ taken, checksums before anything is handed over.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,15 @@ class _Read:
     array: np.ndarray[Any, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of a partitioned tensor: where it lies in it, what of it is wanted, and its entry."""
+
+    box: Box
+    common: Box
+    entry: BundleEntry
+
+
 class BundleReader:
     """The tensors of one bundle; a `TensorSource`. Opening reads the index and no data.
 
@@ -81,12 +90,17 @@ class BundleReader:
             self.header = BundleHeader.decode(header)
         self._lock = threading.Lock()
         self._shard_meta: dict[int, ObjectMeta] = {}
-        self._names: dict[str, bytes] | None = None
+        self._names: list[str] | None = None
 
     @property
     def path(self) -> str:
         """The bundle's prefix, in full."""
         return self._store.path(self._prefix)
+
+    @property
+    def data_prefix(self) -> str:
+        """What the keys of all data shards begin with."""
+        return f"{self._prefix}.data-"
 
     def data_key(self, shard: int) -> str:
         """The key of a data shard."""
@@ -97,8 +111,26 @@ class BundleReader:
         if self._names is None:
             with located(self._index_path):
                 keys = [key for key, _ in self._table if key != HEADER_KEY]
-            self._names = {_text(key): key for key in keys if not self._is_piece(key)}
+                pieces = self._piece_keys(keys)
+            self._names = [_text(key) for key in keys if key not in pieces]
         return list(self._names)
+
+    def _piece_keys(self, keys: list[bytes]) -> set[bytes]:
+        """Those keys that name a piece which a partitioned tensor lists."""
+        owners = set()
+        for key in keys:
+            if key.startswith(b"\x00"):  # only then can it be a slice key
+                try:
+                    owners.add(parse_slice_key(key)[0])
+                except DataLossError:
+                    continue  # a tensor may be called anything
+        out: set[bytes] = set()
+        for name in owners:
+            value = self._table.get(name) if name != HEADER_KEY else None
+            if value is not None:
+                with contextlib.suppress(DataLossError):  # found out when that tensor is read
+                    out.update(slice_key(name, piece) for piece in BundleEntry.decode(value).slices)
+        return out
 
     def __contains__(self, name: str) -> bool:
         return self._lookup(name) is not None
@@ -151,17 +183,19 @@ class BundleReader:
                 name=missing[0],
                 missing=missing,
             )
-        out: dict[str, np.ndarray[Any, Any]] = {}
         plain = [(name, entry) for name, entry in entries.items() if not entry.slices]
-        self._check(plain)
+        sliced = {
+            name: self._plan_slices(name, entry, tuple((0, size) for size in entry.shape))
+            for name, entry in entries.items()
+            if entry.slices
+        }
+        self._check(plain + [(name, part.entry) for name, parts in sliced.items() for part in parts])
         reads = [self._allocate(name, entry) for name, entry in plain]
         self._fetch(reads)
-        for item in reads:
-            out[item.name] = self._decode(item, verify)
-        for name, entry in entries.items():
-            if entry.slices:
-                whole = tuple((0, size) for size in entry.shape)
-                out[name] = self._read_slices(name, entry, whole, verify)
+        out = {item.name: self._decode(item, verify) for item in reads}
+        for name, parts in sliced.items():
+            entry = entries[name]
+            out[name] = self._read_slices(name, entry, tuple((0, size) for size in entry.shape), parts, verify)
         return {name: out[name] for name in wanted}
 
     def read_box(self, name: str, box: Box, *, verify: bool = True) -> np.ndarray[Any, Any]:
@@ -174,8 +208,9 @@ class BundleReader:
             TensorNotFoundError, DataLossError, CheckpointNotFoundError, UnsupportedError: As in `read`.
         """
         entry = self._lookup(name)
-        if entry is None or not entry.dtype.itemsize:
-            return self.read([name], verify=verify)[name][tuple(slice(a, b) for a, b in box)]
+        if entry is None or not entry.dtype.itemsize or not entry.shape:
+            whole = self.read([name], verify=verify)[name]
+            return whole[tuple(slice(a, b) for a, b in box)] if box else whole
         if len(box) != len(entry.shape) or any(
             not 0 <= a <= b <= n for (a, b), n in zip(box, entry.shape, strict=True)
         ):
@@ -185,7 +220,9 @@ class BundleReader:
                 name=name,
             )
         if entry.slices:
-            return self._read_slices(name, entry, box, verify)
+            parts = self._plan_slices(name, entry, box)
+            self._check([(name, part.entry) for part in parts])
+            return self._read_slices(name, entry, box, parts, verify)
         self._check([(name, entry)])
         return self._read_part(entry, box)
 
@@ -244,6 +281,9 @@ class BundleReader:
         Raises:
             CheckpointNotFoundError: It is not there.
         """
+        found = self._shard_meta.get(shard)
+        if found is not None:
+            return found
         with self._lock:
             if shard not in self._shard_meta:
                 key = self.data_key(shard)
@@ -262,8 +302,11 @@ class BundleReader:
         return name.encode("utf-8", "surrogateescape")
 
     def _lookup(self, name: str) -> BundleEntry | None:
-        key = self._key(name) if isinstance(name, str) else b""
-        if key == HEADER_KEY or self._is_piece(key):
+        try:
+            key = self._key(name) if isinstance(name, str) else HEADER_KEY
+        except UnicodeEncodeError:
+            return None
+        if key == HEADER_KEY or (key.startswith(b"\x00") and key in self._piece_keys([key])):
             return None
         with located(self._index_path):
             value = self._table.get(key)
@@ -274,17 +317,6 @@ class BundleReader:
             if not 0 <= entry.shard < max(self.header.num_shards, 1) and not entry.slices:
                 raise DataLossError(f"it lies in shard {entry.shard} of {self.header.num_shards}")
             return entry
-
-    def _is_piece(self, key: bytes) -> bool:
-        """Whether a key names a piece that a partitioned tensor lists; a tensor may be called anything else."""
-        if not key.startswith(b"\x00"):
-            return False
-        try:
-            name, piece = parse_slice_key(key)
-            owner = self._table.get(name)
-            return owner is not None and name != HEADER_KEY and piece in BundleEntry.decode(owner).slices
-        except DataLossError:
-            return False
 
     def _piece(self, name: str, full: BundleEntry, piece: TensorSlice) -> BundleEntry:
         key = slice_key(self._key(name), piece)
@@ -380,7 +412,7 @@ class BundleReader:
         tensor.to_native(item.array, self.header.big_endian)
         return item.array
 
-    @contextmanager
+    @contextlib.contextmanager
     def _at(self, item: _Read) -> Iterator[None]:
         """Adds file, tensor and offset to a DataLossError about a tensor's bytes."""
         with located(self._store.path(self.data_key(item.entry.shard)), item.name):
@@ -406,30 +438,34 @@ class BundleReader:
             for piece in entry.slices:
                 self._piece(name, entry, piece)
 
-    def _read_slices(self, name: str, full: BundleEntry, box: Box, verify: bool) -> np.ndarray[Any, Any]:
+    def _plan_slices(self, name: str, full: BundleEntry, box: Box) -> list[_Part]:
+        """Which pieces of a partitioned tensor make up a box of it."""
         with located(self._index_path, name):
             boxes = [self._box_of(piece, full.shape)[0] for piece in full.slices]
             parts = cover(box, boxes)
+        return [_Part(boxes[i], common, self._piece(name, full, full.slices[i])) for i, common in parts]
+
+    def _read_slices(
+        self, name: str, full: BundleEntry, box: Box, parts: Sequence[_Part], verify: bool
+    ) -> np.ndarray[Any, Any]:
+        """Puts a box of a partitioned tensor together from pieces that were checked: it is as large as they are."""
         if full.dtype.numpy is None:
             raise UnsupportedError(
                 f"{self.path}: tensor {name!r} is of type {full.dtype}, which only TensorFlow can read.",
                 path=self.path,
                 name=name,
             )
-        found = [(boxes[i], common, self._piece(name, full, full.slices[i])) for i, common in parts]
-        # What is allocated is what the pieces add up to, and each of them is in its file.
-        self._check([(name, entry) for _, _, entry in found])
-        out = np.empty(box_shape(box), dtype=full.dtype.as_numpy_dtype)
-        whole: list[tuple[_Read, Box, Box]] = []
-        for piece_box, common, entry in found:
-            if common == piece_box or not entry.dtype.itemsize:
-                whole.append((self._allocate(name, entry), piece_box, common))
+        out = tensor.new_array(box_shape(box), full.dtype)
+        whole: list[tuple[_Read, _Part]] = []
+        for part in parts:
+            if part.common == part.box or not part.entry.dtype.itemsize:
+                whole.append((self._allocate(name, part.entry), part))
             else:
-                inner = tuple((a - c, b - c) for (a, b), (c, _) in zip(common, piece_box, strict=True))
-                out[within(common, box)] = self._read_part(entry, inner)
-        self._fetch([item for item, _, _ in whole])
-        for item, piece_box, common in whole:
-            out[within(common, box)] = self._decode(item, verify)[within(common, piece_box)]
+                inner = tuple((a - c, b - c) for (a, b), (c, _) in zip(part.common, part.box, strict=True))
+                out[within(part.common, box)] = self._read_part(part.entry, inner)
+        self._fetch([item for item, _ in whole])
+        for item, part in whole:
+            out[within(part.common, box)] = self._decode(item, verify)[within(part.common, part.box)]
         return out
 
     def _read_part(self, entry: BundleEntry, box: Box) -> np.ndarray[Any, Any]:

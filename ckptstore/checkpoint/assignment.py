@@ -7,6 +7,7 @@ The map has the form of tf.compat.v1.train.init_from_checkpoint: "name" -> "new 
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from ckptstore.errors import InvalidArgumentError, TensorNotFoundError
+from ckptstore.format.block import common_prefix
 
 _SHOWN = 20
+_SEARCHED = 5000  # an error message is worth only so much time
+_COMPARED = 50
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,12 @@ def plan_assignment(
     known = set(have)
     missing: list[str] = []
     if names is not None:
-        if isinstance(names, str):
-            raise InvalidArgumentError(f"names must be a list of names, not the str {names!r}.")
-        wanted = list(dict.fromkeys(names))
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise InvalidArgumentError(f"names must be a list of names, not {names!r}.")
+        wanted = list(names)
+        if not all(isinstance(name, str) for name in wanted):
+            raise InvalidArgumentError(f"names must be a list of str, and holds {wanted!r:.100}.")
+        wanted = list(dict.fromkeys(wanted))
         missing += [name for name in wanted if name not in known]
         have = [name for name in wanted if name in known]
     if assignment_map is None:
@@ -72,6 +79,9 @@ def plan_assignment(
         raise TensorNotFoundError(
             describe_missing(missing, sorted(known), path), path=path, name=missing[0], missing=tuple(missing)
         )
+    arrays = [id(item.into) for item in plan if item.into is not None]
+    if len(set(arrays)) < len(arrays):
+        raise InvalidArgumentError("Two tensors would be restored into the same array.")
     seen: dict[str, str] = {}
     for item in plan:
         other = seen.setdefault(item.target, item.source)
@@ -81,9 +91,13 @@ def plan_assignment(
 
 
 def _apply(have: Sequence[str], assignment_map: Mapping[str, Any]) -> tuple[list[Assignment], list[str]]:
+    if not isinstance(assignment_map, Mapping) or not all(isinstance(name, str) for name in assignment_map):
+        raise InvalidArgumentError(f"assignment_map must map names to names or arrays, and is {assignment_map!r:.100}.")
     plan: list[Assignment] = []
     unmatched: list[str] = []
-    for source, target in sorted(assignment_map.items()):
+    known = set(have)
+    for source in sorted(assignment_map):
+        target = assignment_map[source]
         if source.endswith("/"):
             if not isinstance(target, str) or not target.endswith("/"):
                 raise InvalidArgumentError(
@@ -93,7 +107,7 @@ def _apply(have: Sequence[str], assignment_map: Mapping[str, Any]) -> tuple[list
             found = [name for name in have if name.startswith(old)]
             plan += [Assignment(name, new + name[len(old) :]) for name in found]
             unmatched += [] if found else [source]
-        elif source not in have:
+        elif source not in known:
             unmatched.append(source)
         elif isinstance(target, str):
             if not target or target.endswith("/"):
@@ -108,11 +122,23 @@ def _apply(have: Sequence[str], assignment_map: Mapping[str, Any]) -> tuple[list
     return plan, unmatched
 
 
+def _candidates(name: str, available: Sequence[str]) -> list[str]:
+    """The few names that share most of their beginning and end with one: difflib looks at those only."""
+    wanted = name.encode("utf-8", "surrogatepass")
+
+    def shared(other: str) -> int:
+        given = other.encode("utf-8", "surrogatepass")
+        return common_prefix(wanted, given) + common_prefix(wanted[::-1], given[::-1])
+
+    return heapq.nlargest(_COMPARED, available[:_SEARCHED], key=shared)
+
+
 def describe_missing(missing: Sequence[str], available: Sequence[str], path: str) -> str:
     """One message over all names that are not there, with the nearest that are."""
+    missing = [name if isinstance(name, str) else repr(name) for name in missing]
     lines = [f"{path} does not have {len(missing)} of the tensors asked for (it has {len(available)}):"]
     for name in missing[:_SHOWN]:
-        near = difflib.get_close_matches(name, available, n=3, cutoff=0.6)
+        near = difflib.get_close_matches(name, _candidates(name, available), n=3, cutoff=0.6)
         lines.append(f"  {name!r}" + (f"; near: {', '.join(map(repr, near))}" if near else ""))
     if len(missing) > _SHOWN:
         lines.append(f"  and {len(missing) - _SHOWN} more")

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from errno import EISDIR
+from errno import EFBIG, EISDIR
 
 from ckptstore.bundle import BundleWriter
 from ckptstore.errors import NotFoundError, StateCorruptError, StateMissingError, StorageError, UnsafePathError
@@ -31,7 +31,8 @@ from ckptstore.storage import ObjectMeta, Payload, Store, check_key
 PRIVATE_DIR = ".ckptstore"
 """Where ckptstore keeps what is its own; TensorFlow ignores it."""
 
-_FIRST_SAVE = f"{PRIVATE_DIR}/first-save"
+_FIRST_SAVES = f"{PRIVATE_DIR}/first-save/"
+_KEPT = f"{PRIVATE_DIR}/keep/"
 _OWN = re.compile(r"(?s)(r-[0-9a-f]{16}/)?[^/]+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
@@ -54,6 +55,11 @@ class StoredCheckpoint:
     prefix: str
     files: tuple[ObjectMeta, ...]
     complete: bool
+
+    @property
+    def indexed(self) -> bool:
+        """Whether its index is there."""
+        return any(file.key == index_name(self.prefix) for file in self.files)
 
     @property
     def nbytes(self) -> int:
@@ -95,14 +101,18 @@ class CheckpointDirectory:
             StateCorruptError: It is there and cannot be read as one.
         """
         try:
-            data, meta = self.store.get(self._state_key, limit=MAX_STATE_BYTES)
-        except NotFoundError:
-            return None
-        try:
+            try:
+                data, _ = self.store.get(self._state_key, limit=MAX_STATE_BYTES)
+            except NotFoundError:
+                return None
+            except StorageError as error:
+                if error.errno != EFBIG:
+                    raise
+                raise StateCorruptError(f"it has more than {MAX_STATE_BYTES} bytes") from error
             return CheckpointState.from_bytes(data)
         except StateCorruptError as error:
             raise StateCorruptError(
-                f"The state file {self.state_path} ({meta.size} bytes) cannot be read: {error.message}. Which "
+                f"The state file {self.state_path} cannot be read: {error.message}. Which "
                 "checkpoints count is therefore not known, and nothing was changed. If you know, write it anew with "
                 "ckptstore.update_checkpoint_state(directory, latest, [all, oldest first]).",
                 path=self.state_path,
@@ -119,8 +129,9 @@ class CheckpointDirectory:
         state = self.read_state()
         if state is not None:
             return state
-        found = [c.prefix for c in self.stored() if c.complete and parse_step(c.prefix) is not None]
-        if found and found != self._first_save():
+        # The index is written last, so one without its data is damage, and no save that died.
+        found = [c.prefix for c in self.stored() if c.indexed and parse_step(c.prefix) is not None]
+        if found and not set(found) <= {meta.key[len(_FIRST_SAVES) :] for meta in self.store.list(_FIRST_SAVES)}:
             raise StateMissingError(
                 f"{self.url} holds the checkpoints {', '.join(found[-5:])} and no state file {self._state_key!r}, so "
                 "which of them count is not known, and nothing was changed. If you know, write it with "
@@ -135,13 +146,13 @@ class CheckpointDirectory:
         Raises:
             UnsafePathError: A path in it leaves the directory, or is the state file itself.
         """
+        self.store.put(self._state_key, Payload.of(self._checked(state)))
+
+    def _checked(self, state: CheckpointState) -> bytes:
+        """The bytes of a state that names nothing but checkpoints of this directory."""
         for path in (state.model_checkpoint_path, *state.all_model_checkpoint_paths):
-            if self.resolve(path) == self._state_key:
-                raise UnsafePathError(
-                    f"A checkpoint cannot be named {path!r}: that is the state file {self.state_path}.",
-                    path=self.state_path,
-                )
-        self.store.put(self._state_key, Payload.of(state.to_bytes()))
+            self.resolve(path)
+        return state.to_bytes()
 
     def resolve(self, path: str) -> str:
         """The key in this directory of a path in its state file.
@@ -159,7 +170,10 @@ class CheckpointDirectory:
         while path.startswith("./"):
             path = path[2:]
         try:
-            return check_key(path)
+            key = check_key(path)
+            if key == self._state_key or key.startswith(f"{PRIVATE_DIR}/"):
+                raise UnsafePathError(f"{key!r} is no checkpoint's name", path=key)
+            return key
         except UnsafePathError as error:
             raise UnsafePathError(
                 f"The state file {self.state_path} names {path!r}, which is no checkpoint in its directory; "
@@ -224,8 +238,19 @@ class CheckpointDirectory:
             return False
         return True
 
+    def preserved(self) -> list[str]:
+        """The checkpoints that a manager keeps for ever without listing them, by name."""
+        return [meta.key[len(_KEPT) :] for meta in self.store.list(_KEPT)]
+
     def write(
-        self, prefix: str, writer: BundleWriter, meta: bytes | None, state: CheckpointState, *, first: bool
+        self,
+        prefix: str,
+        writer: BundleWriter,
+        meta: bytes | None,
+        state: CheckpointState,
+        *,
+        first: bool,
+        preserve: Iterable[str] = (),
     ) -> None:
         """Writes a checkpoint and makes it count.
 
@@ -235,18 +260,25 @@ class CheckpointDirectory:
             meta: The bytes of its `.meta` file, or None for none.
             state: The state from now on.
             first: Whether there was no state file before.
+            preserve: Checkpoints that the state no longer lists, and that are kept for ever.
+
+        Raises:
+            UnsafePathError: The state names what is no checkpoint of this directory; nothing was written.
         """
+        self._checked(state)
         # The first checkpoint of a directory is complete before there is a state file. Should the process die just
         # then, this note tells that directory from one whose state file was lost.
         if first:
-            self.store.put(_FIRST_SAVE, Payload.of(prefix.encode("utf-8", "surrogateescape")))
+            self.store.put(_FIRST_SAVES + prefix, Payload.of(b""))
         writer.write_data()
         if meta is not None:
             self.store.put(meta_name(prefix), Payload.of(meta))
         writer.write_index()
+        for kept in preserve:  # a mark, before they leave the list: TensorFlow simply forgets them
+            self.store.put(_KEPT + kept, Payload.of(b""))
         self.write_state(state)
         if first:
-            self.store.delete([_FIRST_SAVE])
+            self.store.delete([note.key for note in self.store.list(_FIRST_SAVES)])
 
     def remove(self, prefixes: Iterable[str], meta_suffix: str = META_SUFFIX) -> None:
         """Deletes the files of checkpoints, the index first; nothing but files of exactly these names."""
@@ -260,12 +292,6 @@ class CheckpointDirectory:
             if index in names:
                 self.store.delete([index])
             self.store.delete(name for name in names if name != index)
-
-    def _first_save(self) -> list[str]:
-        try:
-            return [self.store.get(_FIRST_SAVE, limit=4096)[0].decode("utf-8", "surrogateescape")]
-        except NotFoundError:
-            return []
 
 
 def _assess(prefix: str, files: list[tuple[ObjectMeta, CheckpointFile]]) -> StoredCheckpoint:

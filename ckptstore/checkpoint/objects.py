@@ -25,6 +25,8 @@ OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 SAVE_COUNTER = "save_counter"
 VARIABLE_VALUE = "VARIABLE_VALUE"
 _ATTRIBUTES = "/.ATTRIBUTES/"
+_MAX_PATH_BYTES = 64 << 20  # of all paths together: a forged graph can have them as long as it likes
+_PATH_COST = 16
 
 
 def escape(name: str) -> str:
@@ -45,16 +47,19 @@ class ObjectGraph:
         self._nodes = proto.nodes
         self.paths: dict[str, str] = {}
         self.full_names: dict[str, str] = {}
-        home = self._first_paths()
+        parents = self._parents()
+        budget = _MAX_PATH_BYTES
         for number, node in enumerate(proto.nodes):
             for attribute in node.attributes:
-                if number in home:
-                    path = home[number]
-                    if attribute.name != VARIABLE_VALUE:
-                        path += _ATTRIBUTES + attribute.name
-                    self.paths.setdefault(path, attribute.checkpoint_key)
                 if attribute.full_name:
                     self.full_names.setdefault(attribute.full_name, attribute.checkpoint_key)
+                path = self._path(number, parents, budget)
+                if path is None:
+                    continue
+                budget -= len(path) + _PATH_COST
+                if attribute.name != VARIABLE_VALUE:
+                    path += _ATTRIBUTES + attribute.name
+                self.paths.setdefault(path, attribute.checkpoint_key)
 
     @classmethod
     def parse(cls, data: bytes) -> ObjectGraph:
@@ -86,23 +91,31 @@ class ObjectGraph:
                     return str(attribute.checkpoint_key)
         return None
 
-    def _first_paths(self) -> dict[int, str]:
-        home = {0: ""} if self._nodes else {}
-        queue = deque(home)
+    def _parents(self) -> dict[int, tuple[int, str]]:
+        """Through which node, and by which name, each node is first reached from the root."""
+        parents: dict[int, tuple[int, str]] = {0: (-1, "")} if self._nodes else {}
+        queue = deque(parents)
         while queue:
             number = queue.popleft()
             for child in self._nodes[number].children:
-                if 0 <= child.node_id < len(self._nodes) and child.node_id not in home:
-                    prefix = home[number]
-                    home[child.node_id] = f"{prefix}/{escape(child.local_name)}" if prefix else escape(child.local_name)
+                if 0 <= child.node_id < len(self._nodes) and child.node_id not in parents:
+                    parents[child.node_id] = (number, child.local_name)
                     queue.append(child.node_id)
-        # Slot variables hang on no parent: their key says where they belong.
-        for node in self._nodes:
-            for slot in node.slot_variables:
-                number = slot.slot_variable_node_id
-                if 0 <= number < len(self._nodes) and number not in home and self._nodes[number].attributes:
-                    home[number] = self._nodes[number].attributes[0].checkpoint_key.split(_ATTRIBUTES)[0]
-        return home
+        return parents
+
+    def _path(self, number: int, parents: Mapping[int, tuple[int, str]], budget: int) -> str | None:
+        """The path of a node that has a value, or None if no path leads to it."""
+        if number not in parents:
+            # Slot variables hang on no parent: their key says where they belong.
+            return str(self._nodes[number].attributes[0].checkpoint_key).split(_ATTRIBUTES)[0]
+        names: list[str] = []
+        while number:
+            number, name = parents[number]
+            names.append(escape(name))
+            budget -= len(name) + _PATH_COST
+            if budget < 0:
+                raise DataLossError("the paths of the object graph take more room than any real model's")
+        return "/".join(reversed(names))
 
 
 @dataclass
@@ -130,6 +143,11 @@ def object_items(items: Mapping[str, Any], save_counter: int) -> dict[str, Any]:
     Raises:
         InvalidArgumentError: A name is also another one's parent, or is the counter's.
     """
+    for name in items:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError(f"The name {name!a} is not UTF-8, as object paths are.", name=name) from error
     root = TrackedNode()
     for name in sorted(items, key=lambda n: n.split("/", 1)[0]):
         node = root

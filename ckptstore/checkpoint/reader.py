@@ -182,11 +182,12 @@ class CheckpointReader(Mapping[str, LazyArray]):
         objects = self.objects
         if objects is None:
             return {name: name for name in self._source.names()}
-        return {
-            path: key
-            for path, key in objects.paths.items()
-            if path != SAVE_COUNTER and self._source.info(key) is not None
-        }
+        out = {path: key for path, key in objects.paths.items() if self._source.info(key) is not None}
+        # Lookup tables, iterators and the like keep their values under keys that their attribute only begins.
+        named = {*out.values(), OBJECT_GRAPH_KEY}
+        out |= {key: key for key in self._source.names() if key not in named}
+        out.pop(SAVE_COUNTER, None)
+        return out
 
     def _find(self, name: str) -> TensorInfo | None:
         found = self._source.info(name)

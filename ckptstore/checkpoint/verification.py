@@ -19,6 +19,7 @@ from ckptstore.format.naming import index_name, meta_name
 from ckptstore.storage import Store
 
 _PIECE = 64 << 20
+_MAX_LISTED = 100  # missing files that are named one by one
 
 Progress = Callable[[int, int], None]
 """Called now and then with the bytes read so far, and all that there are to read."""
@@ -153,7 +154,7 @@ def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, pro
                 entries.append((key, entry))
     except DataLossError as error:
         report.note(error, source.path)
-    present = _present_shards(store, source, report)
+    present = _present_shards(store, source, {entry.shard for _, entry in entries}, report)
     total = sum(entry.size for _, entry in entries)
     done = 0
 
@@ -182,16 +183,19 @@ def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, pro
             report.note(error, source.path)
 
 
-def _present_shards(store: Store, source: BundleReader, report: VerifyReport) -> set[int]:
-    present = set()
-    for shard in range(source.header.num_shards):
-        try:
-            source.shard_meta(shard)
-        except CheckpointNotFoundError as error:
-            report.note(error, store.path(source.data_key(shard)))
-        else:
-            present.add(shard)
-    return present
+def _present_shards(store: Store, source: BundleReader, needed: set[int], report: VerifyReport) -> set[int]:
+    """Which data files are there, by one listing: an index may claim any number of them."""
+    there = {meta.key for meta in store.list(source.data_prefix)}
+    absent = [shard for shard in range(source.header.num_shards) if source.data_key(shard) not in there]
+    for shard in absent:
+        if shard in needed and len(report.damages) < _MAX_LISTED:
+            report.damages.append(Damage(store.path(source.data_key(shard)), None, None, None, "it is not there"))
+    others = [shard for shard in absent if shard not in needed]
+    if others:
+        first = store.path(source.data_key(others[0]))
+        problem = f"it is not there, nor are {len(others) - 1} more data files, in which no tensor lies"
+        report.damages.append(Damage(first, None, None, None, problem if len(others) > 1 else "it is not there"))
+    return set(range(source.header.num_shards)) - set(absent)
 
 
 _Entries: TypeAlias = "list[tuple[bytes, BundleEntry]]"
@@ -230,11 +234,13 @@ def _verify_large(
 ) -> DataLossError | None:
     """Checks a tensor of numbers piece by piece, in bounded memory."""
     meta = source.shard_meta(entry.shard)
-    buffer = memoryview(bytearray(_PIECE))
     crc = 0
     try:
         with located(store.path(meta.key), name):
             entry.check_size()
+            if entry.offset + entry.size > meta.size:
+                raise DataLossError(f"the file ends at {meta.size}: it is truncated", offset=entry.offset)
+            buffer = memoryview(bytearray(_PIECE))
             for start in range(0, entry.size, _PIECE):
                 piece = buffer[: min(_PIECE, entry.size - start)]
                 store.read_into(meta.key, [(entry.offset + start, piece)], version=meta.version)

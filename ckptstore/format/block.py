@@ -20,6 +20,9 @@ from ckptstore.format.snappy import decompress
 TRAILER_SIZE = 5
 _PLAIN = 0
 _SNAPPY = 1
+# With 16 keys per restart, as everybody writes, shared prefixes save a factor of 16 at the most.
+_MAX_KEY_RATIO = 32
+_KEY_SLACK = 1 << 20
 
 
 class BlockBuilder:
@@ -126,6 +129,7 @@ def entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     if end < 0:
         raise DataLossError("bad block contents: more restarts than the block has room for")
     position, key, first = 0, b"", True
+    room = _MAX_KEY_RATIO * len(block) + _KEY_SLACK
     while position < end:
         if position + 3 <= end and (block[position] | block[position + 1] | block[position + 2]) < 0x80:
             shared, unshared, value_size = block[position], block[position + 1], block[position + 2]
@@ -137,6 +141,9 @@ def entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         value_start = position + unshared
         if shared > len(key) or value_start + value_size > end:
             raise DataLossError("bad entry in block: it reaches outside the block or its key", offset=position)
+        room -= shared + unshared
+        if room < 0:
+            raise DataLossError("bad entry in block: the keys take many times the room of the block", offset=position)
         last, key = key, key[:shared] + block[position:value_start]
         if key <= last and not first:
             raise DataLossError("bad entry in block: the keys do not ascend", offset=position)

@@ -139,7 +139,9 @@ def from_numpy(dtype: np.dtype[Any]) -> DType:
     """
     if dtype.kind in "SU":
         return STRING
-    found = _BY_NUMPY.get(dtype) or _BY_NUMPY.get(dtype.newbyteorder("="))
+    found = _BY_NUMPY.get(dtype)
+    if found is None and dtype.kind != "T":  # numpy's own strings have no byte order
+        found = _BY_NUMPY.get(dtype.newbyteorder("="))
     if found is None:
         raise IncompatibleTensorError(
             f"A numpy array of dtype {dtype} cannot be stored; convert it to one of "

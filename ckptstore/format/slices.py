@@ -9,9 +9,12 @@ key         num(0) str(name) num(rank) { snum(start) snum(length) }*     ordered
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
 
 from ckptstore.errors import DataLossError, IncompatibleTensorError
 from ckptstore.format.coding import (
@@ -22,6 +25,9 @@ from ckptstore.format.coding import (
     encode_ordered_signed,
     encode_ordered_string,
 )
+
+_MAX_COMPARISONS = 100_000_000
+_NUMBER = re.compile(r"[0-9]{1,18}")  # what fits into 63 bits
 
 WHOLE = -1
 """The length that stands for a whole dimension."""
@@ -57,7 +63,7 @@ class TensorSlice:
             start, comma, length = item.partition(",")
             if item == "-":
                 extents.append((0, WHOLE))
-            elif comma and start.isdecimal() and length.isdecimal() and int(length) > 0:
+            elif comma and _NUMBER.fullmatch(start) and _NUMBER.fullmatch(length) and int(length) > 0:
                 extents.append((int(start), int(length)))
             else:
                 raise IncompatibleTensorError(
@@ -96,10 +102,10 @@ def parse_shape_and_slice(text: str) -> tuple[tuple[int, ...], TensorSlice]:
         IncompatibleTensorError: It is malformed, or the slice does not fit the shape.
     """
     *dims, spec = text.split(" ")
-    if not all(d.isdecimal() for d in dims):
+    if not dims or not all(map(_NUMBER.fullmatch, dims)):
         raise IncompatibleTensorError(f"The shape in {text!r} is malformed; write 'd0 d1 ... start,length:...'.")
     shape = tuple(int(d) for d in dims)
-    piece = TensorSlice.parse(spec) if shape else TensorSlice(())
+    piece = TensorSlice.parse(spec)
     piece.box(shape)
     return shape, piece
 
@@ -177,16 +183,23 @@ def _refuse_overlap(pieces: Sequence[Box]) -> None:
         return
     if not solid[0]:
         raise DataLossError("a scalar is stored in several slices")
-    axis = max(range(len(solid[0])), key=lambda a: len({box[a][0] for box in solid}))
-    solid.sort(key=lambda box: box[axis])
-    active: list[Box] = []
-    for box in solid:
-        active = [other for other in active if other[axis][1] > box[axis][0]]
-        for other in active:
-            if intersect(box, other) is not None:
-                raise DataLossError(f"stored slices overlap: {_spec(other)} and {_spec(box)}")
-        active.append(box)
+    bounds = np.array(solid, dtype=np.int64)  # piece, axis, (start, stop)
+    axis = int(np.argmax([len(np.unique(bounds[:, a, 0])) for a in range(bounds.shape[1])]))
+    bounds = bounds[np.argsort(bounds[:, axis, 0], kind="stable")]
+    starts, stops = bounds[:, :, 0], bounds[:, :, 1]
+    # Piece i can only meet those after it that begin, on this axis, before it ends.
+    reach = np.searchsorted(starts[:, axis], stops[:, axis])
+    if int((reach - np.arange(len(bounds))).sum()) > _MAX_COMPARISONS:
+        raise DataLossError(f"{len(bounds)} slices lie so across each other that no writer can have meant them")
+    for i in np.flatnonzero(reach > np.arange(len(bounds)) + 1):
+        others = slice(i + 1, reach[i])
+        met = ((starts[others] < stops[i]) & (starts[i] < stops[others])).all(axis=1)
+        if met.any():
+            other = i + 1 + int(np.argmax(met))
+            raise DataLossError(
+                f"stored slices overlap: {_spec(bounds[i].tolist())} and {_spec(bounds[other].tolist())}"
+            )
 
 
-def _spec(box: Box) -> str:
+def _spec(box: Sequence[Sequence[int]]) -> str:
     return str(TensorSlice(tuple((start, stop - start) for start, stop in box)))

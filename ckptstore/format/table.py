@@ -130,9 +130,14 @@ class TableReader:
         self._load(metaindex)
         self._index_keys: list[bytes] = []
         self._handles: list[tuple[int, int]] = []
+        end = 0
         for key, value in entries(self._load(index)):
+            handle, _ = _decode_handle(value, 0)
+            if handle[0] < end:
+                raise DataLossError("the index names blocks out of order or twice", offset=index[0])
+            end = handle[0] + handle[1] + TRAILER_SIZE
             self._index_keys.append(key)
-            self._handles.append(_decode_handle(value, 0)[0])
+            self._handles.append(handle)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> TableReader:
@@ -142,27 +147,30 @@ class TableReader:
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None if the table does not have it."""
         block = bisect_left(self._index_keys, key)
-        if block == len(self._handles):
-            return None
-        found = self._entries(block)
-        # (key,) sorts before (key, value), whatever the value
-        i = bisect_left(found, (key,))
-        return found[i][1] if i < len(found) and found[i][0] == key else None
+        if block < len(self._handles):
+            found = self._entries(block)
+            # (key,) sorts before (key, value), whatever the value
+            i = bisect_left(found, (key,))
+            if i < len(found) and found[i][0] == key:
+                return found[i][1]
+        if block:
+            self._entries(block - 1)  # raises if that block holds keys behind its index key, such as this one
+        return None
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """All entries in order."""
-        last: bytes | None = None
         for block in range(len(self._handles)):
-            for key, value in self._entries(block):
-                if last is not None and key <= last:
-                    raise DataLossError("the table's keys do not ascend", offset=self._handles[block][0])
-                last = key
-                yield key, value
+            yield from self._entries(block)
 
     def _entries(self, number: int) -> list[tuple[bytes, bytes]]:
         found = self._decoded.get(number)
         if found is None:
             found = list(entries(self._load(self._handles[number])))
+            low = self._index_keys[number - 1] if number else None
+            if found and (found[-1][0] > self._index_keys[number] or (low is not None and found[0][0] <= low)):
+                raise DataLossError(
+                    "a block holds keys that its index entry rules out", offset=self._handles[number][0]
+                )
             while len(self._decoded) >= _KEPT_BLOCKS:  # the one that was decoded first goes
                 self._decoded.pop(next(iter(self._decoded), number), None)
             self._decoded[number] = found

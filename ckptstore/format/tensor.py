@@ -100,7 +100,12 @@ def _string_array(value: Any, array: np.ndarray[Any, Any], name: str) -> np.ndar
     flat = array.ravel().tolist()
     for i, item in enumerate(flat):
         if isinstance(item, str):
-            flat[i] = item.encode("utf-8", "surrogateescape")
+            try:
+                flat[i] = item.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError as error:
+                raise IncompatibleTensorError(
+                    f"Tensor {name!r}: element {i} has a lone surrogate in it; encode it to bytes yourself.", name=name
+                ) from error
         elif not isinstance(item, bytes):
             raise IncompatibleTensorError(
                 f"Tensor {name!r}: element {i} of the object array is a {type(item).__name__}, not bytes or str. "
@@ -142,9 +147,21 @@ def encode_opaque(dtype: DType, shape: tuple[int, ...], data: bytes, crc: int) -
     return EncodedTensor(dtype, shape, (memoryview(data),), crc)
 
 
+def new_array(shape: tuple[int, ...], dtype: DType) -> np.ndarray[Any, Any]:
+    """An array that is yet to be filled. The caller has seen to it that its size is not a lie.
+
+    Raises:
+        UnsupportedError: numpy has no arrays of that shape: over 64 dimensions, or (an empty one) beyond 63 bits.
+    """
+    try:
+        return np.empty(shape, dtype=dtype.as_numpy_dtype)
+    except ValueError as error:
+        raise UnsupportedError(f"numpy cannot hold an array of the shape {list(shape)[:8]}... ({error})") from error
+
+
 def empty(dtype: DType, shape: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], memoryview]:
     """A new array of numbers, and its bytes to be filled."""
-    array = np.empty(shape, dtype=dtype.as_numpy_dtype)
+    array = new_array(shape, dtype)
     return array, memoryview(_bytes_of(array))  # type: ignore[arg-type]  # numpy's stubs for 3.10 lack __buffer__
 
 
@@ -266,9 +283,9 @@ def _string_lengths(shape: tuple[int, ...], data: bytes, crc: int | None, big_en
 def _decode_strings(shape: tuple[int, ...], data: bytes, crc: int | None, big_endian: bool) -> np.ndarray[Any, Any]:
     lengths, start = _string_lengths(shape, data, crc, big_endian)
     stops = list(accumulate(lengths, initial=start))
-    out: np.ndarray[Any, Any] = np.empty(len(lengths), dtype=object)
-    out[:] = [data[a:b] for a, b in pairwise(stops)]
-    return out.reshape(shape)
+    out = new_array(shape, STRING)
+    out.reshape(-1)[:] = [data[a:b] for a, b in pairwise(stops)]
+    return out
 
 
 def _check_variants(count: int, data: bytes, crc: int, big_endian: bool) -> None:

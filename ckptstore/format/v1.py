@@ -9,6 +9,7 @@ the table's blocks. Source: tensorflow/core/util/tensor_slice_writer.cc and tens
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from ckptstore.format.dtypes import DType, as_dtype, by_number
 from ckptstore.format.entry import VERSION, decode_shape, decode_slice, encode_shape, encode_slice
 from ckptstore.format.slices import TensorSlice, box_shape, cover, slice_key, within
 from ckptstore.format.table import TableReader, TableWriter
-from ckptstore.format.tensor import as_array
+from ckptstore.format.tensor import as_array, new_array
 from ckptstore.format.tensor_proto import get_array, set_values
 
 _WRITABLE = frozenset(
@@ -101,7 +102,9 @@ class V1Writer:
             )
         tensor = self._tensors.setdefault(name, _Collected(dtype, shape))
         key = slice_key(name, piece)
-        if (tensor.dtype, tensor.shape) != (dtype, shape) or key in self._values:
+        whole = TensorSlice.whole(len(shape))
+        mixed = tensor.slices and whole in (piece, tensor.slices[0])
+        if (tensor.dtype, tensor.shape) != (dtype, shape) or mixed or key in self._values:
             raise IncompatibleTensorError(
                 f"Tensor {text!r} was added before with another type or shape, or with the same slice.", name=text
             )
@@ -155,9 +158,10 @@ class V1Reader:
                 if have is not None:
                     if (have.dtype, have.shape) != (tensor.dtype, tensor.shape):
                         raise DataLossError(f"tensor {tensor.name!r} has another type or shape in another shard")
-                    known = tuple(s for s in tensor.slices if s not in have.slices)
-                    tensor = V1Tensor(tensor.name, tensor.dtype, tensor.shape, have.slices + known)  # noqa: PLW2901
-                self.tensors[tensor.name] = tensor
+                    slices = tuple(dict.fromkeys(have.slices + tensor.slices))
+                    self.tensors[tensor.name] = V1Tensor(tensor.name, tensor.dtype, tensor.shape, slices)
+                else:
+                    self.tensors[tensor.name] = tensor
                 for piece in tensor.slices:
                     self._home.setdefault((tensor.name, piece), table)
 
@@ -171,18 +175,25 @@ class V1Reader:
         tensor = self.tensors[name]
         box = (wanted or TensorSlice.whole(len(tensor.shape))).box(tensor.shape)
         boxes = [_box(piece, tensor.shape) for piece in tensor.slices]
-        out = np.empty(box_shape(box), dtype=tensor.dtype.as_numpy_dtype)
-        for number, common in cover(box, boxes):
-            piece = self._piece(tensor, tensor.slices[number], box_shape(boxes[number]))
+        parts = [(number, common, self._piece(tensor, tensor.slices[number])) for number, common in cover(box, boxes)]
+        for number, _, value in parts:
+            # Every element takes at least a byte, so this is found out before memory is taken for a lie.
+            if math.prod(box_shape(boxes[number])) > len(value):
+                raise DataLossError(
+                    f"{len(value)} bytes cannot hold the slice {tensor.slices[number]} of {tensor.shape}"
+                )
+        out = new_array(box_shape(box), tensor.dtype)
+        for number, common, value in parts:
+            shape = box_shape(boxes[number])
+            piece = get_array(_parse(value).data.data, tensor.dtype, shape, exact=True)
             out[within(common, box)] = piece[within(common, boxes[number])]
         return out
 
-    def _piece(self, tensor: V1Tensor, piece: TensorSlice, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def _piece(self, tensor: V1Tensor, piece: TensorSlice) -> bytes:
         value = self._home[tensor.name, piece].get(slice_key(tensor.name, piece))
         if value is None:
             raise DataLossError(f"the slice {piece} of tensor {tensor.name!r} is listed and not there")
-        message = _parse(value)
-        return get_array(message.data.data, tensor.dtype, shape, exact=True)
+        return value
 
 
 def _metadata(table: TableReader) -> list[V1Tensor]:

@@ -49,19 +49,28 @@ class RunInfo:
         Raises:
             InvalidArgumentError: A metric is no number, or the metadata are not what JSON can hold.
         """
+        if not isinstance(metrics, Mapping | None):
+            raise InvalidArgumentError(f"metrics must be a mapping of names to numbers, not {metrics!r}.")
         numbers: dict[str, float] = {}
         for name, value in (metrics or {}).items():
+            if not isinstance(name, str) or not name:
+                raise InvalidArgumentError(f"The name of a metric must be a str that is not empty, not {name!r}.")
             try:
-                numbers[_text(name)] = float(value)
-            except (TypeError, ValueError) as error:
-                raise InvalidArgumentError(f"The metric {name!r} must be a number, not {value!r}.") from error
+                numbers[name] = _number(value)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise InvalidArgumentError(f"The metric {name!r} must be a number, not {value!r:.100}.") from error
+        if not isinstance(metadata, Mapping | None):
+            raise InvalidArgumentError(f"metadata must be a mapping, not {metadata!r:.100}.")
         try:
-            kept = json.loads(json.dumps(dict(metadata or {})))
+            text = json.dumps(dict(metadata or {}))
+            if _text_keys(metadata or {}):
+                return cls(step, time, numbers, json.loads(text))
+            problem: object = "a key is no str"
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidArgumentError(
-                f"metadata must be a mapping that JSON can hold ({error}); save arrays as tensors instead."
-            ) from error
-        return cls(step, time, numbers, kept)
+            problem = error
+        raise InvalidArgumentError(
+            f"metadata must be a mapping that JSON can hold ({problem}); save arrays as tensors instead."
+        )
 
     def encode(self) -> bytes:
         """The bytes of the `.meta` file."""
@@ -100,11 +109,18 @@ class RunInfo:
                 {str(k): float(v) for k, v in record["metrics"].items()},
                 dict(record["metadata"]),
             )
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DataLossError(f"the record of the run in it is damaged ({error})") from error
 
 
-def _text(name: Any) -> str:
-    if not isinstance(name, str) or not name:
-        raise InvalidArgumentError(f"A metric's name must be a str that is not empty, not {name!r}.")
-    return name
+def _text_keys(value: Any) -> bool:
+    """Whether all keys of nested mappings are text: others would come back as text, and might collide."""
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and _text_keys(v) for k, v in value.items())
+    return not isinstance(value, list | tuple) or all(map(_text_keys, value))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):  # float() would read them
+        raise TypeError
+    return float(value)

@@ -13,14 +13,31 @@ from ckptstore.errors import InvalidArgumentError
 def as_integer(value: Any, name: str) -> int:
     """An integer of any kind (numpy's, too); what is none is an InvalidArgumentError that calls it `name`."""
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
         return operator.index(value)
     except TypeError as error:
         raise InvalidArgumentError(f"{name} must be an integer, not {value!r}.") from error
 
 
+def as_count(value: Any, name: str) -> int:
+    """An integer from 1."""
+    count = as_integer(value, name)
+    if count < 1:
+        raise InvalidArgumentError(f"Expected a positive integer for {name}, got {value!r}.")
+    return count
+
+
+def as_hours(value: Any, name: str) -> float:
+    """A number of hours over 0."""
+    if isinstance(value, bool | str | bytes) or not isinstance(value, int | float | np.number) or not value > 0:
+        raise InvalidArgumentError(f"{name} must be a number of hours over 0, not {value!r}.")
+    return float(value)
+
+
 def as_step(value: Any) -> int:
-    """A step: an integer from 0. True, 1.0 and NaN are none, and raise InvalidArgumentError."""
+    """A step: an integer from 0 that fits into 63 bits. True, 1.0 and NaN are none, and raise InvalidArgumentError."""
     step = as_integer(value, "A step")
-    if isinstance(value, bool | np.bool_) or step < 0:
-        raise InvalidArgumentError(f"A step must be an integer from 0, not {value!r}.")
+    if not 0 <= step < 1 << 63:
+        raise InvalidArgumentError(f"A step must be an integer from 0 and below 2**63, not {hex(step):.24}.")
     return step

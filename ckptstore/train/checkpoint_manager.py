@@ -28,7 +28,7 @@ from ckptstore.format.naming import meta_name, parse_step, step_name
 from ckptstore.format.state import CheckpointState
 from ckptstore.graph import RunInfo
 from ckptstore.storage import Store, check_key, from_url
-from ckptstore.train.arguments import as_integer, as_step
+from ckptstore.train.arguments import as_count, as_hours, as_step
 from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import fill
 from ckptstore.train.items import flatten
@@ -90,33 +90,25 @@ class CheckpointManager:
         storage_options: Options = None,
         clock: Clock | None = None,
     ) -> None:
-        if max_to_keep is not None and (isinstance(max_to_keep, bool) or as_integer(max_to_keep, "max_to_keep") <= 0):
-            raise InvalidArgumentError(f"Expected a positive integer or None for max_to_keep, got {max_to_keep}.")
-        if keep_checkpoint_every_n_hours is not None and not keep_checkpoint_every_n_hours > 0:
-            raise InvalidArgumentError(
-                f"keep_checkpoint_every_n_hours must be positive or None, not {keep_checkpoint_every_n_hours}."
-            )
-        if as_integer(save_interval_steps, "save_interval_steps") <= 0:
-            raise InvalidArgumentError(f"save_interval_steps must be positive, not {save_interval_steps}.")
-        if "/" in check_key(checkpoint_name):
-            raise UnsafePathError(f"checkpoint_name must be a plain name, not {checkpoint_name!r}.")
-        if max_shard_bytes is not None and as_integer(max_shard_bytes, "max_shard_bytes") <= 0:
-            raise InvalidArgumentError(f"max_shard_bytes must be positive or None, not {max_shard_bytes}.")
-        self._path = os.fspath(directory)
-        self._max_to_keep = max_to_keep
-        self._keep_hours = keep_checkpoint_every_n_hours
+        if not isinstance(checkpoint_name, str):
+            raise InvalidArgumentError(f"checkpoint_name must be a str, not {checkpoint_name!r}.")
+        if "/" in check_key(checkpoint_name) or not _is_utf8(checkpoint_name):
+            raise UnsafePathError(f"checkpoint_name must be a plain name in UTF-8, not {checkpoint_name!a}.")
+        self._max_to_keep = None if max_to_keep is None else as_count(max_to_keep, "max_to_keep")
+        hours = keep_checkpoint_every_n_hours
+        self._keep_hours = None if hours is None else as_hours(hours, "keep_checkpoint_every_n_hours")
         self._name = checkpoint_name
-        self._interval = save_interval_steps
-        self._max_shard_bytes = max_shard_bytes
+        self._interval = as_count(save_interval_steps, "save_interval_steps")
+        self._max_shard_bytes = None if max_shard_bytes is None else as_count(max_shard_bytes, "max_shard_bytes")
         self._object_based = object_based
         self._clock = clock or SystemClock()
         self._leftover: list[str] = []
+        self._last_preserved = 0.0
         self._store: Store = from_url(directory, storage_options)
+        self._path = os.fspath(directory)
         self._directory = CheckpointDirectory(self._store)
-        # TensorFlow's rule counts the first period from just before the manager was made.
-        self._last_preserved = self._clock.time() - 1.0
         try:
-            self._directory.load_state()
+            self._remember(self._directory.load_state())
         except BaseException:
             self._store.close()
             raise
@@ -227,7 +219,7 @@ class CheckpointManager:
         now = self._clock.time()
         info = RunInfo.of(number, now, metrics, metadata)
         state = self._directory.load_state()
-        kept = self._kept(state, now)
+        kept = self._kept(state)
         replaced = [item for item in kept if parse_step(item.path, self._name) == number]
         if replaced and not overwrite:
             raise CheckpointExistsError(
@@ -244,9 +236,7 @@ class CheckpointManager:
         fill(writer, flat, object_based=self._object_based, save_counter=number)
 
         kept = [item for item in kept if item not in replaced]
-        sweep = sweep_as_manager(
-            [*kept, Kept(key, now)], self._max_to_keep, self._keep_hours, self._preserved(state, now)
-        )
+        sweep = sweep_as_manager([*kept, Kept(key, now)], self._max_to_keep, self._keep_hours, self._last_preserved)
         new_state = CheckpointState(
             key,
             tuple(item.path for item in sweep.listed),
@@ -256,11 +246,19 @@ class CheckpointManager:
         executor = make_executor(_SHARDS_AT_ONCE, "ckptstore-save") if len(writer.shards) > 1 else None
         try:
             writer.executor = executor
-            self._directory.write(key, writer, info.encode(), new_state, first=state is None)
+            self._directory.write(
+                key,
+                writer,
+                info.encode(),
+                new_state,
+                first=state is None,
+                preserve=[item.path for item in sweep.preserved],
+            )
         finally:
             if executor is not None:
                 executor.shutdown(wait=True)
         self._last_preserved = sweep.mark
+        self._saved[key] = now
         self._delete([item.path for item in (*replaced, *sweep.removed)])
         return full_path(self._path, key)
 
@@ -345,14 +343,15 @@ class CheckpointManager:
         for key in reversed(listed):
             if parse_step(key, self._name) == number:
                 return key
-        preserved = step_name(self._name, number)
-        if self._directory.exists(preserved):
-            return preserved
+        for key in reversed(self._directory.preserved()):
+            if parse_step(key, self._name) == number and self._directory.has_bundle(key):
+                return key
         steps = [s for key in listed if (s := parse_step(key)) is not None]
         raise CheckpointNotFoundError(
             f"{self._store.url} holds no step {number}; its steps are "
-            f"{', '.join(map(str, sorted(steps)[-20:])) or 'none'}.",
-            path=self._store.path(preserved),
+            f"{', '.join(map(str, sorted(steps)[-20:])) or 'none'}. (What no state lists is read with "
+            "ckptstore.restore(path); `ckptstore ls` shows it.)",
+            path=self._store.path(step_name(self._name, number)),
         )
 
     def _read(
@@ -390,8 +389,25 @@ class CheckpointManager:
         with located(self._store.path(meta.key)):
             return RunInfo.decode(data)
 
-    def _kept(self, state: CheckpointState | None, now: float) -> list[Kept]:
-        """The listed checkpoints, with the times that the rule goes by."""
+    def _remember(self, state: CheckpointState | None) -> None:
+        """Takes over from a state file what TensorFlow's rule goes by, once, as TensorFlow does."""
+        now = self._clock.time()
+        self._opened = now
+        self._saved: dict[str, float] = {}  # when this manager saved what it saved
+        self._let_go = float("-inf")
+        # The first period counts from just before the manager was made.
+        self._last_preserved = now - 1.0
+        stored = state.last_preserved_timestamp if state is not None else 0.0
+        if stored > now:
+            _log.warning(
+                "%s is %.0f s ahead of the clock, which was set back", self._directory.state_path, stored - now
+            )
+            self._last_preserved = now
+        elif stored:
+            self._last_preserved = self._let_go = stored
+
+    def _kept(self, state: CheckpointState | None) -> list[Kept]:
+        """The listed checkpoints that are managed, with the times that the rule goes by."""
         if state is None:
             return []
         keys = self._directory.listed(state)
@@ -400,18 +416,13 @@ class CheckpointManager:
             # TensorFlow's Saver lists checkpoints without times, and its CheckpointManager would then never delete
             # them. The files' own times stand in.
             times = {c.prefix: c.modified for c in self._directory.stored()}
-            stamps = [times.get(key) or now for key in keys]
-        return [Kept(key, min(stamp, now)) for key, stamp in zip(keys, stamps, strict=True)]
-
-    def _preserved(self, state: CheckpointState | None, now: float) -> float:
-        stored = state.last_preserved_timestamp if state is not None else 0.0
-        if stored > now:
-            _log.warning(
-                "%s says that a checkpoint was preserved %.0f s from now; the clock was set back",
-                self._directory.state_path,
-                stored - now,
-            )
-        return min(stored, now) if stored else self._last_preserved
+            return [Kept(key, self._saved.get(key) or times.get(key) or self._opened) for key in keys]
+        # TensorFlow leaves alone, and on the store, what is not newer than the last that was preserved.
+        return [
+            Kept(key, self._saved.get(key, min(stamp, self._opened)))
+            for key, stamp in zip(keys, stamps, strict=True)
+            if key in self._saved or min(stamp, self._opened) > self._let_go
+        ]
 
     def _delete(self, keys: list[str]) -> None:
         """Deletes what is listed no more. The save counts already, so a failure must not look like one of it."""
@@ -427,3 +438,11 @@ class CheckpointManager:
                 RetentionWarning,
                 stacklevel=3,
             )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ckptstore.errors import InvalidArgumentError
+import numpy as np
+
+from ckptstore.checkpoint import OBJECT_GRAPH_KEY, ObjectGraph
+from ckptstore.errors import DataLossError, InvalidArgumentError
 
 
 def flatten(items: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,13 +20,16 @@ def flatten(items: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(items, Mapping):
         raise InvalidArgumentError(f"What is saved must be a mapping of names to arrays, not a {type(items).__name__}.")
     out: dict[str, Any] = {}
-    _collect(items, "", out)
+    _collect(items, "", out, set())
     if not out:
         raise InvalidArgumentError("There is nothing to save: a checkpoint holds at least one tensor.")
     return out
 
 
-def _collect(items: Mapping[str, Any], scope: str, out: dict[str, Any]) -> None:
+def _collect(items: Mapping[str, Any], scope: str, out: dict[str, Any], above: set[int]) -> None:
+    if id(items) in above:
+        raise InvalidArgumentError(f"The mapping at {scope.rstrip('/')!r} holds itself.")
+    above.add(id(items))
     for name, value in items.items():
         if not isinstance(name, str) or not name:
             where = f" in {scope.rstrip('/')!r}" if scope else ""
@@ -32,8 +38,21 @@ def _collect(items: Mapping[str, Any], scope: str, out: dict[str, Any]) -> None:
             )
         full = scope + name
         if isinstance(value, Mapping):
-            _collect(value, full + "/", out)
+            _collect(value, full + "/", out, above)
         elif full in out:
             raise InvalidArgumentError(f"Two tensors come out under the name {full!r}.", name=full)
+        elif full == OBJECT_GRAPH_KEY and not _is_object_graph(value):
+            raise InvalidArgumentError(f"The name {full!r} is TensorFlow's own, for a graph of objects.", name=full)
         else:
             out[full] = value
+    above.discard(id(items))
+
+
+def _is_object_graph(value: Any) -> bool:
+    graph: Any = np.asarray(value, dtype=object).tolist()
+    if not isinstance(graph, bytes):
+        return False
+    try:
+        return bool(ObjectGraph.parse(graph).paths)
+    except DataLossError:
+        return False

@@ -9,8 +9,9 @@ import pytest
 
 import ckptstore as ck
 from ckptstore._proto.trackable_object_graph_pb2 import TrackableObjectGraph
-from ckptstore.bundle import BundleBuilder
+from ckptstore.bundle import BundleBuilder, BundleWriter
 from ckptstore.checkpoint.objects import OBJECT_GRAPH_KEY, ObjectGraph, TrackedNode, escape, object_items, tree_items
+from ckptstore.storage import LocalStore
 from tests.support.golden import GOLDEN, expectation
 
 
@@ -95,6 +96,8 @@ def test_a_forged_graph_does_no_harm() -> None:
 
 
 def test_a_graph_that_is_no_string(tmp_path: Any) -> None:
-    ck.save(tmp_path / "m", {OBJECT_GRAPH_KEY: np.zeros(3), "v": 1})
+    writer = BundleWriter(LocalStore(tmp_path), "m")
+    writer.add_all({OBJECT_GRAPH_KEY: np.zeros(3), "v": 1})
+    writer.finish()
     with pytest.raises(ck.DataLossError, match="object graph is no string"):
         ck.restore(tmp_path / "m")

@@ -35,13 +35,42 @@ NUMERIC = [dtype for dtype in DTYPES if dtype.numpy is not None and dtype.name !
 QUANTISED = {"qint8", "quint8", "qint32", "qint16", "quint16"}
 
 # TensorFlow cuts and joins only these when it restores; any other type must be asked for as it is stored.
-RETILED = set(
-    "float32 float64 int8 int16 int32 int64 uint8 bool complex64 complex128 bfloat16 qint8 quint8 qint32 int4 uint4".split()
-)
-V1_TYPES = set(
-    "float32 float64 int32 int16 int8 uint8 uint16 qint8 quint8 qint32 string complex64 int64 bool complex128 "
-    "float16".split()
-)
+RETILED = {
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "bool",
+    "complex64",
+    "complex128",
+    "bfloat16",
+    "qint8",
+    "quint8",
+    "qint32",
+    "int4",
+    "uint4",
+}
+V1_TYPES = {
+    "float32",
+    "float64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "uint16",
+    "qint8",
+    "quint8",
+    "qint32",
+    "string",
+    "complex64",
+    "int64",
+    "bool",
+    "complex128",
+    "float16",
+}
 VARIABLE_KINDS = [pytest.param(False, id="ref"), pytest.param(True, id="resource")]
 
 

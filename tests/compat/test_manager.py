@@ -23,7 +23,9 @@ HOUR = 3600.0
 
 def names(directory: Any) -> set[str]:
     """Index and data files: which checkpoints are there. TensorFlow's manager never deletes `.meta` files."""
-    return {str(p.relative_to(directory)) for p in Path(directory).rglob("*") if re.search(r"\.(index|data-\S+)$", p.name)}
+    return {
+        str(p.relative_to(directory)) for p in Path(directory).rglob("*") if re.search(r"\.(index|data-\S+)$", p.name)
+    }
 
 
 def state_text(directory: Any) -> str:
@@ -106,7 +108,14 @@ def play(
             for seconds in waits:
                 clock.set_time(clock.time() + seconds)
                 path = player.save()
-                out.append((Path(path).name, names(directory), state_text(directory), [Path(p).name for p in player.checkpoints()]))
+                out.append(
+                    (
+                        Path(path).name,
+                        names(directory),
+                        state_text(directory),
+                        [Path(p).name for p in player.checkpoints()],
+                    )
+                )
     return out
 
 
@@ -145,7 +154,9 @@ def test_same_histories_when_nothing_lies_between_saves(order: list[Who], tmp_pa
 
 @pytest.mark.parametrize("order", ORDERS[:2])
 @pytest.mark.parametrize("hours", [None, 1.0])
-def test_same_histories_when_the_clock_was_set_back_before_opening(order: list[Who], hours: float | None, tmp_path: Path) -> None:
+def test_same_histories_when_the_clock_was_set_back_before_opening(
+    order: list[Who], hours: float | None, tmp_path: Path
+) -> None:
     """By less than the last preserved checkpoint is old: only some times lie in the future then."""
     check_same_histories(
         tmp_path, [[3600.0, 3600.0, 3600.0], [60.0, 60.0], [4000.0, 60.0, 60.0]], order,
@@ -203,7 +214,9 @@ def test_paths_of_a_directory(name: str, tmp_path: Path, monkeypatch: pytest.Mon
         reopened = tf.train.CheckpointManager(tf.train.Checkpoint(), directory, 2)
         ours = ck.CheckpointManager(directory)
         assert ours.checkpoints == reopened.checkpoints == player.checkpoints() == saved[1:]
-        assert ours.latest_checkpoint == reopened.latest_checkpoint == tf.train.latest_checkpoint(directory) == saved[-1]
+        assert (
+            ours.latest_checkpoint == reopened.latest_checkpoint == tf.train.latest_checkpoint(directory) == saved[-1]
+        )
         assert ck.latest_checkpoint(directory) == saved[-1]
         state, ours_state = tf.train.get_checkpoint_state(directory), ck.get_checkpoint_state(directory)
         assert ours_state is not None
@@ -230,9 +243,17 @@ def test_tensorflow_finds_the_latest(object_based: bool, tmp_path: Path) -> None
             assert next(tf.train.checkpoints_iterator(str(tmp_path), timeout=0)) == path
         state = tf.train.get_checkpoint_state(tmp_path)
         assert state.model_checkpoint_path == path
-        assert list(state.all_model_checkpoint_paths) == manager.checkpoints == [str(tmp_path / f"ckpt-{n}") for n in (20, 5)]
+        assert (
+            list(state.all_model_checkpoint_paths)
+            == manager.checkpoints
+            == [str(tmp_path / f"ckpt-{n}") for n in (20, 5)]
+        )
         assert len(state.all_model_checkpoint_timestamps) == 2
-        assert [bool(v1.train.checkpoint_exists(str(tmp_path / f"ckpt-{n}"))) for n in (10, 20, 5)] == [False, True, True]
+        assert [bool(v1.train.checkpoint_exists(str(tmp_path / f"ckpt-{n}"))) for n in (10, 20, 5)] == [
+            False,
+            True,
+            True,
+        ]
         assert len(v1.train.get_checkpoint_mtimes(manager.checkpoints)) == 2
     reader = tf.train.load_checkpoint(str(tmp_path))  # by the directory
     name = "layer/w/.ATTRIBUTES/VARIABLE_VALUE" if object_based else "layer/w"
@@ -263,7 +284,9 @@ def test_meta_files_can_be_imported(tmp_path: Path) -> None:
     """They hold no graph, and a collection that TensorFlow does not know."""
     with ck.CheckpointManager(tmp_path) as manager:
         plain = manager.save(1, ITEMS)
-        rich = manager.save(2, ITEMS, metrics={"loss": float("nan"), "\u00e4": -1e300}, metadata={"deep": {"er": ["\u4e16", None, 1.5]}})
+        rich = manager.save(
+            2, ITEMS, metrics={"loss": float("nan"), "\u00e4": -1e300}, metadata={"deep": {"er": ["\u4e16", None, 1.5]}}
+        )
     for path in (plain, rich):
         with tf.Graph().as_default() as graph:
             assert v1.train.import_meta_graph(f"{path}.meta") is None  # no variables, so no saver

@@ -171,7 +171,11 @@ def test_a_model_and_its_optimizer(tmp_path: Path) -> None:
 
     model, checkpoint = make(1)
     other, other_checkpoint = make(2)
-    read = {name.replace("..", "."): v for name, v in ck.restore(checkpoint.save(str(tmp_path / "a"))).items() if "/.ATTR" not in name}
+    read = {
+        name.replace("..", "."): v
+        for name, v in ck.restore(checkpoint.save(str(tmp_path / "a"))).items()
+        if "/.ATTR" not in name
+    }
     path = ck.save(tmp_path / "ours", read, object_based=True, save_counter=9)
     other_checkpoint.restore(path).expect_partial()
     for ours, theirs in zip(other.weights, model.weights, strict=True):

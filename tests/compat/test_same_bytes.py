@@ -70,7 +70,11 @@ def test_every_dtype(dtype: ck.DType, tmp_path: Path) -> None:
 def test_quantised(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     (tmp_path / "theirs").mkdir()
-    items = [(f"{name}/{i}", sample(name, shape, rng(i)), name) for name in sorted(QUANTISED) for i, shape in enumerate(SHAPES)]
+    items = [
+        (f"{name}/{i}", sample(name, shape, rng(i)), name)
+        for name in sorted(QUANTISED)
+        for i, shape in enumerate(SHAPES)
+    ]
     with from_url(tmp_path / "ours") as store:
         writer = BundleWriter(store, "m")
         for key, value, dtype in items:
@@ -256,7 +260,11 @@ def test_object_based(tmp_path: Path) -> None:
 
     kwargs = {
         "b": variable("b"),
-        "layer": {"w": variable("layer/w"), "deep": {"er": {"x": variable("layer/deep/er/x")}}, "b": variable("layer/b")},
+        "layer": {
+            "w": variable("layer/w"),
+            "deep": {"er": {"x": variable("layer/deep/er/x")}},
+            "b": variable("layer/b"),
+        },
         "lst": [variable("lst/0"), variable("lst/1")],
         "a.b": {"c.d": variable("a.b/c.d")},
         "z": variable("z"),

@@ -14,8 +14,10 @@ tf = pytest.importorskip("tensorflow")
 pytestmark = QUIET
 
 NAMES = [
-    "m-1", "model.ckpt-1200", "a b", "quote\"s", "apostrophe's", "back\\slash", "\u00e4\u00f6", "\u4e16\u754c", "\U0001f600", "e\u0301",
-    "sub/m-1", "a/b/c/m-1", "*", "?[x]", "#no comment", "{brace}", "a:b", "~", "-", "m-?????-of-00002", "\u2028", "\u00a0x", "\\n", "\\001",
+    "m-1", "model.ckpt-1200", "a b", "quote\"s", "apostrophe's",
+    "back\\slash", "\u00e4\u00f6", "\u4e16\u754c", "\U0001f600", "e\u0301",
+    "sub/m-1", "a/b/c/m-1", "*", "?[x]", "#no comment", "{brace}", "a:b", "~", "-",
+    "m-?????-of-00002", "\u2028", "\u00a0x", "\\n", "\\001",
     "trailing ", "n" * 200,
 ]  # fmt: skip
 STAMPS: list[dict[str, Any]] = [
@@ -44,14 +46,22 @@ def check(directory: str, latest: str, paths: list[str] | None, extra: dict[str,
 
     for relative in (False, True):
         update_checkpoint_state_internal(
-            directory, latest, None if paths is None and not relative else list(paths or []), "theirs", save_relative_paths=relative, **extra
+            directory,
+            latest,
+            None if paths is None and not relative else list(paths or []),
+            "theirs",
+            save_relative_paths=relative,
+            **extra,
         )
         ck.update_checkpoint_state(directory, latest, paths, "ours", save_relative_paths=relative, **extra)
         ours, theirs = (Path(directory or ".", name).read_bytes() for name in ("ours", "theirs"))
         assert ours == theirs, f"save_relative_paths={relative}"
     v1.train.update_checkpoint_state(directory, latest, None if paths is None else list(paths), "theirs", **extra)
     for file in ("ours", "theirs"):
-        mine, yours = ck.get_checkpoint_state(directory or ".", file), tf.train.get_checkpoint_state(directory or ".", file)
+        mine, yours = (
+            ck.get_checkpoint_state(directory or ".", file),
+            tf.train.get_checkpoint_state(directory or ".", file),
+        )
         assert mine is not None
         assert mine.model_checkpoint_path == yours.model_checkpoint_path
         assert list(mine.all_model_checkpoint_paths) == list(yours.all_model_checkpoint_paths)
@@ -68,7 +78,9 @@ def test_special_characters_absolute(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("directory", ["run", "run/deep", "./run", "run/", ""])
-def test_special_characters_relative(name: str, directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_special_characters_relative(
+    name: str, directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relative path counts from the current directory; so does the directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run" / "deep").mkdir(parents=True)
@@ -109,10 +121,12 @@ TEXTS = [
     'model_checkpoint_path: "a" "b"\n"c"',
     r'model_checkpoint_path: "\303\244 \xc3\xa4 \u00e4 \U0001F600 \n\t\"\'"',
     'model_checkpoint_path: "a" model_checkpoint_path: "b"',
-    'model_checkpoint_path:"a",all_model_checkpoint_paths:["x","y","a"],all_model_checkpoint_timestamps:[1,2.5,3e2];last_preserved_timestamp:-7',
-    'model_checkpoint_path: "a" all_model_checkpoint_paths: "x" all_model_checkpoint_paths: "a" '
-    "all_model_checkpoint_timestamps: inf all_model_checkpoint_timestamps: 1f last_preserved_timestamp: nan",
-    "model_checkpoint_path: \"a\"\r\nall_model_checkpoint_paths: \"a\"\r\n",
+    (
+        'model_checkpoint_path:"a",all_model_checkpoint_paths:["x","a"],all_model_checkpoint_timestamps:[1,2.5e2];'
+        "last_preserved_timestamp:-7"
+    ),
+    'model_checkpoint_path:"a" all_model_checkpoint_paths:["x","a"] all_model_checkpoint_timestamps:[inf, 1f]',
+    'model_checkpoint_path: "a"\r\nall_model_checkpoint_paths: "a"\r\n',
 ]
 
 
@@ -190,4 +204,6 @@ def test_both_in_one_process(imports: list[str], tmp_path: Path) -> None:
 
 
 def test_ckptstore_does_not_import_tensorflow() -> None:
-    run_python("import ckptstore, sys; assert not any(m.partition('.')[0] in ('tensorflow', 'keras') for m in sys.modules)")
+    run_python(
+        "import ckptstore, sys; assert not any(m.partition('.')[0] in ('tensorflow', 'keras') for m in sys.modules)"
+    )

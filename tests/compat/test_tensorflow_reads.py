@@ -48,7 +48,8 @@ STRINGS = {
 }
 NAMES = [
     "a", "A", "a/b", "a/b/c", "a.b", "a-b", "a b", " ", "a:0", "a\\b", "/", "//", "..", "a/../b", "~", "%s", "*", "[a]",
-    "?", "\n", "\t", "\x01", "\x7f", "\u00e9", "e\u0301", "\u4e16\u754c", "\U0001f600", "\ufeff", "\uffff", "k" * 300, "\u00df" * 200,
+    "?", "\n", "\t", "\x01", "\x7f", "\u00e9", "e\u0301", "\u4e16\u754c", "\U0001f600", "\ufeff", "\uffff",
+    "k" * 300, "\u00df" * 200,
     "layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE", "model.ckpt.index", "checkpoint", "None", "0",
 ]  # fmt: skip
 
@@ -107,18 +108,27 @@ def test_strings(tmp_path: Path) -> None:
 
 def test_python_values(tmp_path: Path) -> None:
     """What numpy makes of them is what TensorFlow reads."""
-    ck.save(tmp_path / "m", {"i": 3, "f": 2.5, "b": True, "s": "h\u00e9", "l": [1, 2], "c": 1j, "n": {"x": {"y": [[1.0]]}}})
+    ck.save(
+        tmp_path / "m", {"i": 3, "f": 2.5, "b": True, "s": "h\u00e9", "l": [1, 2], "c": 1j, "n": {"x": {"y": [[1.0]]}}}
+    )
     reader = tf.train.load_checkpoint(str(tmp_path / "m"))
     assert reader.get_tensor("i") == 3
     assert reader.get_tensor("s") == "h\u00e9".encode()
     assert reader.get_variable_to_dtype_map() == {
-        "i": tf.int64, "f": tf.float64, "b": tf.bool, "s": tf.string, "l": tf.int64, "c": tf.complex128, "n/x/y": tf.float64,
+        "i": tf.int64, "f": tf.float64, "b": tf.bool, "s": tf.string, "l": tf.int64, "c": tf.complex128,
+        "n/x/y": tf.float64,
     }  # fmt: skip
 
 
 def test_arrays_that_are_not_contiguous_or_not_little_endian(tmp_path: Path) -> None:
     base = np.arange(60, dtype=np.float64).reshape(3, 4, 5)
-    items = {"t": base.T, "step": base[::2, ::-1], "big": base.astype(">f8"), "big-complex": base.astype(">c8"), "f": np.asfortranarray(base)}
+    items = {
+        "t": base.T,
+        "step": base[::2, ::-1],
+        "big": base.astype(">f8"),
+        "big-complex": base.astype(">c8"),
+        "f": np.asfortranarray(base),
+    }
     ck.save(tmp_path / "m", items)
     check_read(tmp_path / "m", {k: np.ascontiguousarray(v.astype(v.dtype.newbyteorder("="))) for k, v in items.items()})
 
@@ -144,7 +154,10 @@ def test_thousands_of_tensors(max_shard_bytes: int | None, tmp_path: Path) -> No
     assert tf.train.list_variables(str(tmp_path / "m")) == [(n, list(v.shape)) for n, v in sorted(items.items())]
     names = list(items)
     out = tf.raw_ops.RestoreV2(
-        prefix=str(tmp_path / "m"), tensor_names=names, shape_and_slices=[""] * len(names), dtypes=[tf.float32] * len(names)
+        prefix=str(tmp_path / "m"),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        dtypes=[tf.float32] * len(names),
     )
     for name, got in zip(names, out, strict=True):
         assert_same(got.numpy(), items[name], name)
@@ -300,7 +313,11 @@ def test_init_from_checkpoint(tmp_path: Path) -> None:
 
 
 def _v1_values(generator: np.random.Generator) -> dict[str, tuple[str, Any]]:
-    return {f"{name}/{i}": (name, sample(name, shape, generator)) for name in sorted(V1_TYPES) for i, shape in enumerate([(), (4,), (2, 3)])}
+    return {
+        f"{name}/{i}": (name, sample(name, shape, generator))
+        for name in sorted(V1_TYPES)
+        for i, shape in enumerate([(), (4,), (2, 3)])
+    }
 
 
 def test_v1_restored(tmp_path: Path) -> None:
@@ -309,7 +326,9 @@ def test_v1_restored(tmp_path: Path) -> None:
     for key, (dtype, value) in values.items():
         writer.add(key.encode(), value, dtype=dtype)
     (tmp_path / "m.ckpt").write_bytes(writer.finish())
-    assert tf.train.list_variables(str(tmp_path / "m.ckpt")) == [(k, list(v.shape)) for k, (_, v) in sorted(values.items())]
+    assert tf.train.list_variables(str(tmp_path / "m.ckpt")) == [
+        (k, list(v.shape)) for k, (_, v) in sorted(values.items())
+    ]
     reader = tf.train.load_checkpoint(str(tmp_path / "m.ckpt"))
     readable = {"float32", "float64", "int32", "int16", "int8", "uint8", "int64", "bool", "string"}
     for key, (dtype, value) in values.items():

@@ -200,7 +200,7 @@ def test_v1_tilings(dtype: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("use_resource", VARIABLE_KINDS)
 def test_moving_averages_and_slots(use_resource: bool, tmp_path: Path) -> None:
-    """A whole training graph: Adam's slots, moving averages, the step; the averages restored under the variables' names."""
+    """A whole training graph: Adam's slots, moving averages, step; the averages restored as the variables."""
     with session() as s:
         w = v1.get_variable("layer/w", initializer=FULL, use_resource=use_resource)
         emb = v1.get_variable(
@@ -208,7 +208,9 @@ def test_moving_averages_and_slots(use_resource: bool, tmp_path: Path) -> None:
             use_resource=use_resource,
         )  # fmt: skip
         step = v1.train.get_or_create_global_step()
-        loss = tf.reduce_sum(tf.square(tf.where(tf.math.is_finite(w), w, tf.zeros_like(w)))) + tf.reduce_sum(tf.convert_to_tensor(emb))
+        loss = tf.reduce_sum(tf.square(tf.where(tf.math.is_finite(w), w, tf.zeros_like(w)))) + tf.reduce_sum(
+            tf.convert_to_tensor(emb)
+        )
         train = v1.train.AdamOptimizer(0.1).minimize(loss, global_step=step)
         average = v1.train.ExponentialMovingAverage(0.9, step)
         with tf.control_dependencies([train]):
@@ -284,14 +286,18 @@ def test_nested_objects(tmp_path: Path) -> None:
         assert reader.get_tensor("save_counter") == 1
 
 
-@pytest.mark.parametrize("nbytes", [16, 64, 200, 10_000])
+@pytest.mark.parametrize("nbytes", [64, 200, 10_000])
 def test_max_shard_size(nbytes: int, tmp_path: Path) -> None:
-    """TensorFlow cuts variables to fit into files. (At less than an element a file, it loops for ever.)"""
+    """TensorFlow cuts variables to fit into files. (Into very small ones it loops for ever: 16 bytes.)"""
     generator = rng(71, nbytes)
-    values = {f"v{i}": sample("float32", shape, generator) for i, shape in enumerate([(7,), (20, 5), (3, 4, 5), (), (1, 9)])}
+    values = {
+        f"v{i}": sample("float32", shape, generator) for i, shape in enumerate([(7,), (20, 5), (3, 4, 5), (), (1, 9)])
+    }
     values["d"] = sample("float64", (11, 2), generator)
     values["b"] = sample("bool", (30,), generator)
-    options = tf.train.CheckpointOptions(experimental_sharding_callback=tf.train.experimental.MaxShardSizePolicy(nbytes))
+    options = tf.train.CheckpointOptions(
+        experimental_sharding_callback=tf.train.experimental.MaxShardSizePolicy(nbytes)
+    )
     path = tf.train.Checkpoint(**{n: tf.Variable(v) for n, v in values.items()}).save(str(tmp_path / "ckpt"), options)
     assert len(list(tmp_path.glob("ckpt-1.data-*"))) > (nbytes < 1000)
     check_objects(path, values)
@@ -312,9 +318,13 @@ def test_v1_optimizer_slots_as_objects(tmp_path: Path) -> None:
         for slot in ("m", "v"):
             want[f"net/{name}/.OPTIMIZER_SLOT/opt/{slot}"] = optimizer.get_slot(variable, slot).numpy()
     for name in ("beta1_power", "beta2_power"):
-        want[f"opt/{name}"] = dict(zip(("beta1_power", "beta2_power"), optimizer._get_beta_accumulators(), strict=True))[name].numpy()
+        want[f"opt/{name}"] = dict(
+            zip(("beta1_power", "beta2_power"), optimizer._get_beta_accumulators(), strict=True)
+        )[name].numpy()
     got = ck.restore(path)
-    assert {k: v for k, v in got.items() if not k.startswith("net/") and k != "net/save_counter"}.keys() >= {"opt/beta1_power"}
+    assert {k: v for k, v in got.items() if not k.startswith("net/") and k != "net/save_counter"}.keys() >= {
+        "opt/beta1_power"
+    }
     for name, value in want.items():
         assert_same(got[name], value, name)
     with ck.load_checkpoint(path) as reader:
@@ -324,7 +334,14 @@ def test_v1_optimizer_slots_as_objects(tmp_path: Path) -> None:
 
 
 def test_keras_model_and_optimizer(tmp_path: Path) -> None:
-    model = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(4, name="d1"), tf.keras.layers.BatchNormalization(name="bn"), tf.keras.layers.Dense(1, name="d2")])
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input((3,)),
+            tf.keras.layers.Dense(4, name="d1"),
+            tf.keras.layers.BatchNormalization(name="bn"),
+            tf.keras.layers.Dense(1, name="d2"),
+        ]
+    )
     optimizer = tf.keras.optimizers.Adam(0.01)
     model.compile(optimizer, "mse")
     model.train_on_batch(np.ones((2, 3), np.float32), np.ones((2, 1), np.float32))
@@ -347,7 +364,9 @@ def test_other_trackables(tmp_path: Path) -> None:
     generator = tf.random.Generator.from_seed(7)
     iterator = iter(tf.data.Dataset.range(5))
     next(iterator)
-    path = tf.train.Checkpoint(table=table, generator=generator, iterator=iterator, v=tf.Variable(2.0)).save(str(tmp_path / "c"))
+    path = tf.train.Checkpoint(table=table, generator=generator, iterator=iterator, v=tf.Variable(2.0)).save(
+        str(tmp_path / "c")
+    )
     got = ck.restore(path, strict=False)
     assert got["v"] == 2.0
     assert_same(got["generator/_state_var"], generator.state.numpy())

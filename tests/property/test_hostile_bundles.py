@@ -219,7 +219,7 @@ def one(entry: BundleEntry, data: bytes = b"x" * 100, name: bytes = b"t") -> Mem
 )
 def test_an_entry_that_reaches_beyond_its_file_takes_no_memory(entry):
     store = one(entry)
-    with bounded(seconds=1, mebibytes=64):
+    with bounded(seconds=2, mebibytes=192):
         use(store)
         with pytest.raises(CheckpointError) as caught:
             BundleReader(store, "m").read(["t"])
@@ -303,7 +303,7 @@ def test_slices_that_overlap_are_data_loss_however_many_there_are():
 def test_slices_that_claim_terabytes_take_no_memory():
     half = 2**39
     store = sliced((2 * half,), [TensorSlice(((0, half),)), TensorSlice(((half, half),))], b"x" * 100)
-    with bounded(seconds=1, mebibytes=64):
+    with bounded(seconds=2, mebibytes=192):
         use(store)
         with pytest.raises(DataLossError):
             BundleReader(store, "m").read(["t"])

@@ -485,7 +485,7 @@ def sync_fails(monkeypatch: pytest.MonkeyPatch, number: int, error: int) -> Call
 
 
 def nothing_lost(directory: Path, before: dict[str, bytes], *, old: int | None, new: int) -> None:
-    """Old checkpoints are as they were, the latest is the old one or the new one, whole; the step can be saved (again)."""
+    """What was there is as it was, the latest is the old one or the new one, whole; the step can be saved again."""
     now = contents(directory)
     with ck.CheckpointManager(directory) as manager:
         latest = manager.latest_step()
@@ -686,10 +686,8 @@ def test_a_process_that_dies_anywhere_in_a_save_loses_nothing(managed, scenario,
     for number in range(1, 100):
         store, options, old, step, value = prepared(scenario, managed)
         dying = DyingStore(store, number, when)
-        try:
+        with contextlib.suppress(CrashError):
             SCENARIOS[scenario](managed(dying, **options))
-        except CrashError:
-            pass
         if not dying.dead:
             break
         manager = managed(store, **options)

@@ -81,7 +81,7 @@ def test_update_writes_what_get_reads(tmp_path: Path) -> None:
     assert (state.all_model_checkpoint_timestamps, state.last_preserved_timestamp) == ((5.0,), 2.5)
     with pytest.raises(ck.InvalidArgumentError, match="must match checkpoint paths"):
         ck.update_checkpoint_state(tmp_path, "m-1", ["m-1"], all_model_checkpoint_timestamps=[1.0, 2.0])
-    with pytest.raises(ck.UnsafePathError, match="that is the state file"):
+    with pytest.raises(ck.UnsafePathError, match="no checkpoint in its directory"):
         ck.update_checkpoint_state(tmp_path, "checkpoint")
     with pytest.raises(ck.UnsafePathError, match="no checkpoint in its directory"):
         ck.update_checkpoint_state(tmp_path, "../elsewhere/m-1")

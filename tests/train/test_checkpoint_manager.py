@@ -368,7 +368,7 @@ def test_names_are_literal(tmp_path: Path) -> None:
     """Directories and base names with characters that elsewhere are patterns; nobody else's files are touched."""
     odd = tmp_path / "run [1] *?"
     with ck.CheckpointManager(odd, checkpoint_name="c[k]*p?t", max_to_keep=1) as manager:
-        (odd).mkdir(exist_ok=True)
+        manager.save(0, {"v": 0})
         for bystander in ("ckpt-1.index", "ck*pxt-1.index", "ckkXpyt-1.index", "c[k]*p?t-10.index"):
             (odd / bystander).write_bytes(b"mine")
         for step in (1, 2, 3):
