@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ckptstore._arguments import as_count
 from ckptstore.bundle.partitioned import Partitioned
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
 from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
@@ -22,9 +23,7 @@ class BundleBuilder:
     """
 
     def __init__(self, *, max_shard_bytes: int | None = None) -> None:
-        if max_shard_bytes is not None and max_shard_bytes <= 0:
-            raise InvalidArgumentError(f"max_shard_bytes must be positive, not {max_shard_bytes}.")
-        self._max = max_shard_bytes
+        self._max = None if max_shard_bytes is None else as_count(max_shard_bytes, "max_shard_bytes")
         self._shards: list[list[memoryview]] = [[]]
         self._fill = 0
         self._entries: dict[bytes, BundleEntry] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptstore._arguments import as_count, as_integer
 from ckptstore.errors import DataLossError, IncompatibleTensorError
 from ckptstore.format.slices import TensorSlice, box_shape, cover
 
@@ -35,7 +36,7 @@ class Partitioned:
             IncompatibleTensorError: A slice is malformed or reaches outside the shape; or the pieces overlap, or do not
                 cover it.
         """
-        full = tuple(int(d) for d in shape)
+        full = tuple(as_integer(d, "A dimension of a partitioned tensor") for d in shape)
         parsed = [(TensorSlice.parse(s) if isinstance(s, str) else s, value) for s, value in pieces]
         boxes = [piece.box(full) for piece, _ in parsed]
         try:
@@ -49,12 +50,23 @@ class Partitioned:
         object.__setattr__(self, "shape", full)
         object.__setattr__(self, "pieces", tuple(solid))
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """The whole tensor, in one array."""
+        pieces = [(piece.box(self.shape), np.asarray(value)) for piece, value in self.pieces]
+        out = np.empty(self.shape, dtype or pieces[0][1].dtype)
+        for box, value in pieces:
+            out[tuple(slice(start, stop) for start, stop in box)] = value
+        return out
+
     @classmethod
     def concat(cls, arrays: Sequence[Any], axis: int = 0) -> Partitioned:
         """Pieces that lie one after the other along one axis."""
         parts = [np.asarray(a) for a in arrays]
+        axis = as_integer(axis, "axis")
         if not parts or any(p.ndim != parts[0].ndim for p in parts) or not -parts[0].ndim <= axis < parts[0].ndim:
-            raise IncompatibleTensorError("The pieces of a partitioned tensor must have the same rank, over 0.")
+            raise IncompatibleTensorError(
+                f"The pieces of a partitioned tensor must have the same rank, and axis {axis} must be one of theirs."
+            )
         axis %= parts[0].ndim
         shape = list(parts[0].shape)
         shape[axis] = sum(p.shape[axis] for p in parts)
@@ -72,5 +84,10 @@ class Partitioned:
         come out even, and no piece is empty.
         """
         whole = np.asarray(array)
+        parts, axis = as_count(parts, "parts"), as_integer(axis, "axis")
+        if not -whole.ndim <= axis < whole.ndim:
+            raise IncompatibleTensorError(
+                f"A tensor of the shape {list(whole.shape)} has no axis {axis} to be cut along."
+            )
         count = max(1, min(parts, whole.shape[axis]))
         return cls.concat(np.array_split(whole, count, axis), axis)

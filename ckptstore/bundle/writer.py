@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from typing import Any
 
-from ckptstore._concurrency import run_all
+from ckptstore._concurrency import make_executor, run_all
 from ckptstore.bundle.builder import BundleBuilder
 from ckptstore.format.naming import data_name, index_name
 from ckptstore.storage import ObjectMeta, Payload, Store
@@ -23,16 +22,12 @@ class BundleWriter(BundleBuilder):
         store: Where to.
         prefix: The bundle's name, a key of the store without the files' endings.
         max_shard_bytes: See `BundleBuilder`.
-        executor: Writes shards side by side; None: one after the other.
     """
 
-    def __init__(
-        self, store: Store, prefix: str, *, max_shard_bytes: int | None = None, executor: Executor | None = None
-    ) -> None:
+    def __init__(self, store: Store, prefix: str, *, max_shard_bytes: int | None = None) -> None:
         super().__init__(max_shard_bytes=max_shard_bytes)
         self._store = store
         self._prefix = prefix
-        self.executor = executor
 
     def add_all(self, items: Mapping[str, Any]) -> None:
         """Adds several tensors, in ascending order of their names: the order of TensorFlow's Saver."""
@@ -40,16 +35,22 @@ class BundleWriter(BundleBuilder):
             self.add(name, items[name])
 
     def write_data(self) -> list[ObjectMeta]:
-        """Puts the data shards."""
-        index = self.index()  # an empty or impossible bundle is found out before anything is written
-        self._index_bytes = index
+        """Puts the data shards, several side by side."""
+        self._index_bytes = self.index()  # an impossible bundle is found out before anything is written
         shards = self.shards
 
         def put(number: int) -> Callable[[], ObjectMeta]:
             key = data_name(self._prefix, number, len(shards))
             return lambda: self._store.put(key, Payload(shards[number]))
 
-        return run_all(self.executor, map(put, range(len(shards))), window=_SHARDS_AT_ONCE)
+        calls = map(put, range(len(shards)))
+        if len(shards) == 1:
+            return run_all(None, calls, window=1)
+        executor = make_executor(_SHARDS_AT_ONCE, "ckptstore-save")
+        try:
+            return run_all(executor, calls, window=_SHARDS_AT_ONCE)
+        finally:
+            executor.shutdown(wait=True)
 
     def write_index(self) -> ObjectMeta:
         """Puts the index; `write_data` has been called before."""

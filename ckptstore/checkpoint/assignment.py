@@ -74,6 +74,9 @@ def plan_assignment(
         plan = [Assignment(name, name) for name in have]
     else:
         plan, unmatched = _apply(have, assignment_map)
+        left_out = [name for name in unmatched if name in known]
+        if left_out:
+            raise InvalidArgumentError(f"assignment_map asks for {left_out[0]!r}, which names= leaves out.")
         missing += unmatched
     if missing and strict:
         raise TensorNotFoundError(
@@ -142,5 +145,5 @@ def describe_missing(missing: Sequence[str], available: Sequence[str], path: str
         lines.append(f"  {name!r}" + (f"; near: {', '.join(map(repr, near))}" if near else ""))
     if len(missing) > _SHOWN:
         lines.append(f"  and {len(missing) - _SHOWN} more")
-    lines.append("`ckptstore inspect` lists its tensors; strict=False restores what is there.")
+    lines.append("`ckptstore inspect` lists its tensors; restore(strict=False) reads those that are there.")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ then the state; it is removed from the state first, then `.index`, then the rest
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 import secrets
@@ -270,15 +271,27 @@ class CheckpointDirectory:
         # then, this note tells that directory from one whose state file was lost.
         if first:
             self.store.put(_FIRST_SAVES + prefix, Payload.of(b""))
-        writer.write_data()
-        if meta is not None:
-            self.store.put(meta_name(prefix), Payload.of(meta))
+        try:
+            writer.write_data()
+            if meta is not None:
+                self.store.put(meta_name(prefix), Payload.of(meta))
+        except Exception:
+            # Without an index these files count for nothing. On a full disk they would be the next save's trouble.
+            with contextlib.suppress(StorageError):
+                self.remove([prefix])
+            raise
         writer.write_index()
         for kept in preserve:  # a mark, before they leave the list: TensorFlow simply forgets them
             self.store.put(_KEPT + kept, Payload.of(b""))
         self.write_state(state)
-        if first:
-            self.store.delete([note.key for note in self.store.list(_FIRST_SAVES)])
+
+    def clear_first_saves(self) -> None:
+        """Deletes the notes of first saves, once a state file is there."""
+        self.store.delete([note.key for note in self.store.list(_FIRST_SAVES)])
+
+    def unmark(self, prefixes: Iterable[str]) -> None:
+        """Takes back that checkpoints are kept for ever."""
+        self.store.delete([_KEPT + prefix for prefix in prefixes])
 
     def remove(self, prefixes: Iterable[str], meta_suffix: str = META_SUFFIX) -> None:
         """Deletes the files of checkpoints, the index first; nothing but files of exactly these names."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from ckptstore._arguments import as_step
 from ckptstore._proto.trackable_object_graph_pb2 import TrackableObjectGraph
 from ckptstore.errors import DataLossError, InvalidArgumentError
 
@@ -32,6 +33,11 @@ _PATH_COST = 16
 def escape(name: str) -> str:
     """A child's name as part of a key."""
     return name.replace(".", "..").replace("/", ".S")
+
+
+def _shown(name: str) -> str:
+    """A child's name as part of an object path: as it is, unless the slash in it would be taken for a step."""
+    return escape(name) if "/" in name else name
 
 
 class ObjectGraph:
@@ -80,7 +86,9 @@ class ObjectGraph:
         number = 0
         for name in path.split("/") if path else ():
             for child in self._nodes[number].children if number < len(self._nodes) else ():
-                if escape(child.local_name) == name and 0 <= child.node_id < len(self._nodes):
+                if name in (_shown(child.local_name), escape(child.local_name)) and 0 <= child.node_id < len(
+                    self._nodes
+                ):
                     number = child.node_id
                     break
             else:
@@ -111,7 +119,7 @@ class ObjectGraph:
         names: list[str] = []
         while number:
             number, name = parents[number]
-            names.append(escape(name))
+            names.append(_shown(name))
             budget -= len(name) + _PATH_COST
             if budget < 0:
                 raise DataLossError("the paths of the object graph take more room than any real model's")
@@ -167,7 +175,7 @@ def object_items(items: Mapping[str, Any], save_counter: int) -> dict[str, Any]:
             node = node.children[part]
             if node.value is not None:
                 raise InvalidArgumentError(f"The name {name!r} has a tensor for a parent.", name=name)
-    root.children[SAVE_COUNTER] = TrackedNode(value=np.int64(save_counter), full_name=SAVE_COUNTER)
+    root.children[SAVE_COUNTER] = TrackedNode(value=np.int64(as_step(save_counter)), full_name=SAVE_COUNTER)
     return tree_items(root)
 
 
@@ -199,9 +207,11 @@ def tree_items(root: TrackedNode) -> dict[str, Any]:
 def _with_values(nodes: Iterable[TrackedNode]) -> set[int]:
     """The ids of the nodes that hold a value, or have one somewhere below them."""
     found: set[int] = set()
-    pending = list(nodes)[::-1]  # children mostly come after their parents
+    backwards = list(nodes)[::-1]  # children mostly come after their parents, so one pass nearly always does
     while True:
-        more = {id(n) for n in pending if n.value is not None or any(id(c) in found for c in n.children.values())}
-        if more <= found:
+        before = len(found)
+        for node in backwards:
+            if node.value is not None or any(id(child) in found for child in node.children.values()):
+                found.add(id(node))
+        if len(found) == before:
             return found
-        found |= more

@@ -160,8 +160,22 @@ class CheckpointReader(Mapping[str, LazyArray]):
             DataLossError: Bytes are damaged.
             UnsupportedError: A variant is among them.
         """
+        if isinstance(names, Iterable) and not isinstance(names, str):
+            names = list(names)
         stored = self._restorable()
-        plan = plan_assignment(stored, names=names, assignment_map=assignment_map, strict=strict, path=self.path)
+        everything = dict(stored)
+        # Whatever name finds a tensor one by one finds it here, too: its key, object path or full name.
+        for asked in (names, assignment_map):
+            for name in asked if isinstance(asked, list | Mapping) else ():
+                if isinstance(name, str) and name not in stored and (info := self._find(name)) is not None:
+                    stored[name] = info.name
+        plan = plan_assignment(
+            everything if names is None and assignment_map is None else stored,
+            names=names,
+            assignment_map=assignment_map,
+            strict=strict,
+            path=self.path,
+        )
         if not strict:
             plan = [item for item in plan if self.info(stored[item.source]).dtype.numpy is not None]
         for item in plan:

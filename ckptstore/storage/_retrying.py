@@ -86,7 +86,8 @@ class RetryingStore(WrapperStore):
         """See `Store.put`. A payload can be read again, and putting the same bytes twice leaves the same object.
 
         An attempt that was given up may still arrive later. That is harmless as long as the key is not put with other
-        bytes meanwhile, which is why checkpoints' files are written once, and the state file by other means.
+        bytes meanwhile. Checkpoints' files are not; the state file is, and an old one that arrives late would take the
+        place of a newer one until the next save. Only conditional puts can rule that out.
         """
         return self._attempt(lambda: self._inner.put(key, payload))
 
@@ -107,7 +108,7 @@ class RetryingStore(WrapperStore):
         """See `Store.create_upload`.
 
         When only the reply was lost, the first upload stays behind without parts and unseen at the key. It costs
-        nothing to speak of until a life-cycle rule or `ckptstore gc` aborts it.
+        nothing to speak of until a life-cycle rule of the bucket aborts it.
         """
         return self._attempt(lambda: self._inner.create_upload(key))
 

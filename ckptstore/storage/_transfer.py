@@ -64,7 +64,7 @@ class TransferStore(WrapperStore):
         """See `Store.put`. On any failure, also a KeyboardInterrupt, the upload is aborted once no part is under way.
 
         The key then shows the older object, or, if nothing but the last reply was lost, the new one. When the abort
-        fails too, the parts stay behind until a life-cycle rule or `ckptstore gc` removes them, and the error raised
+        fails too, the parts stay behind until a life-cycle rule of the bucket removes them, and the error raised
         is still the first one.
         """
         size = self._upload_part_size(payload.nbytes)

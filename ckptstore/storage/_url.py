@@ -53,6 +53,8 @@ def from_url(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | N
         MissingDependencyError: The package for the scheme is not installed.
     """
     text = path_text(url)
+    if not isinstance(storage_options, Mapping | None):
+        raise InvalidArgumentError("storage_options must be a mapping of names to values.")
     options = dict(storage_options or {})
     scheme = url_scheme(text)
     while scheme in _CACHES and (inner := text.partition("::")[2]) and is_url(inner):

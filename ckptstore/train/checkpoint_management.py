@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from errno import EISDIR
 from typing import Any
 
 from ckptstore._clock import Clock, SystemClock
 from ckptstore.checkpoint import CheckpointDirectory
 from ckptstore.checkpoint.state_paths import generate_checkpoint_state
-from ckptstore.errors import CheckpointNotFoundError, NotFoundError, StateMissingError
-from ckptstore.format.naming import STATE_FILE, expand_v1_pattern, index_name, meta_name
+from ckptstore.errors import CheckpointNotFoundError, InvalidArgumentError, NotFoundError, StorageError
+from ckptstore.format.naming import META_SUFFIX, STATE_FILE, expand_v1_pattern, index_name, meta_name, parse_name
 from ckptstore.format.state import CheckpointState
 from ckptstore.storage import from_url, join_path, split_path
 
@@ -88,8 +89,8 @@ def latest_checkpoint(
 
 def update_checkpoint_state(
     save_dir: Path,
-    model_checkpoint_path: str,
-    all_model_checkpoint_paths: Sequence[str] | None = None,
+    model_checkpoint_path: Path,
+    all_model_checkpoint_paths: Sequence[Path] | None = None,
     latest_filename: str | None = None,
     all_model_checkpoint_timestamps: Sequence[float] | None = None,
     last_preserved_timestamp: float | None = None,
@@ -113,10 +114,11 @@ def update_checkpoint_state(
         InvalidArgumentError: There are not as many timestamps as paths.
         UnsafePathError: A path leads out of the directory, or is that of the state file.
     """
+    paths = all_model_checkpoint_paths
     state = generate_checkpoint_state(
-        os.fspath(save_dir),
-        model_checkpoint_path,
-        all_model_checkpoint_paths,
+        _plain(save_dir),
+        _plain(model_checkpoint_path),
+        None if paths is None else [_plain(path) for path in paths],
         all_model_checkpoint_timestamps,
         last_preserved_timestamp,
         save_relative_paths=save_relative_paths,
@@ -126,16 +128,25 @@ def update_checkpoint_state(
 
 
 def checkpoint_exists(checkpoint_prefix: Path, *, storage_options: Options = None) -> bool:
-    """Whether there is a checkpoint of that prefix: its index, or its V1 file. The prefix is literal."""
+    """Whether there is a checkpoint of that prefix: its index, or its V1 file. The prefix is literal.
+
+    Raises:
+        NotFoundError: There is no such bucket.
+    """
     parent, key = split_path(checkpoint_prefix)
     with from_url(parent, storage_options) as store:
-        return CheckpointDirectory(store).exists(key)
+        if CheckpointDirectory(store).exists(key):
+            return True
+        next(iter(store.list(index_name(key))), None)  # a missing bucket shows only in a listing
+        return False
 
 
 def get_checkpoint_mtimes(checkpoint_prefixes: Sequence[Path], *, storage_options: Options = None) -> list[float]:
     """When the checkpoints were last written, in seconds since 1970 by the store's clock; those that are not there are
     left out.
     """
+    if isinstance(checkpoint_prefixes, str | os.PathLike):
+        raise InvalidArgumentError(f"checkpoint_prefixes must be a list of paths, not {checkpoint_prefixes!r}.")
     out = []
     for prefix in checkpoint_prefixes:
         parent, key = split_path(prefix)
@@ -144,6 +155,10 @@ def get_checkpoint_mtimes(checkpoint_prefixes: Sequence[Path], *, storage_option
                 try:
                     modified = store.head(name).modified
                 except NotFoundError:
+                    continue
+                except StorageError as error:
+                    if error.errno != EISDIR:
+                        raise
                     continue
                 out.append(modified or 0.0)
                 break
@@ -157,11 +172,23 @@ def remove_checkpoint(
 
     Nothing but files of exactly this prefix is deleted. (TensorFlow takes the prefix for a pattern, and leaves V1 files
     in place unless told that they are of that format.)
+
+    Raises:
+        InvalidArgumentError: It is the path of a state file, or the suffix is that of other files.
     """
     parent, key = split_path(checkpoint_prefix)
+    if key == STATE_FILE:
+        raise InvalidArgumentError(
+            f"{checkpoint_prefix} is a state file, and no checkpoint.", path=str(checkpoint_prefix)
+        )
+    file = parse_name(meta_name(key, meta_graph_suffix), META_SUFFIX)
+    if not meta_graph_suffix or (file is not None and file.kind != "meta"):
+        raise InvalidArgumentError(f"meta_graph_suffix={meta_graph_suffix!r} is the ending of other files.")
     with from_url(parent, storage_options) as store:
-        CheckpointDirectory(store).remove([key], meta_graph_suffix)
-        store.delete([*(expand_v1_pattern(key) or [key]), meta_name(key, meta_graph_suffix)])
+        directory = CheckpointDirectory(store)
+        directory.remove([key], meta_graph_suffix)
+        v1 = (expand_v1_pattern(key) or [key]) if directory.has_v1(key) else []
+        store.delete([*v1, meta_name(key, meta_graph_suffix)])
 
 
 def checkpoints_iterator(
@@ -184,7 +211,8 @@ def checkpoints_iterator(
         clock: By default the system's.
 
     Raises:
-        StateCorruptError: The state file cannot be read.
+        StateMissingError, StateCorruptError: The state file is lost, or cannot be read.
+        StorageError: The store cannot be asked; there is no such bucket.
     """
     clock = clock or SystemClock()
     last: str | None = None
@@ -205,8 +233,18 @@ def checkpoints_iterator(
         clock.sleep(min_interval_secs - (clock.monotonic() - started))
 
 
+def _plain(path: Path) -> str:
+    """A path as text; one on this machine without its "file://"."""
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"{path!r} is no path: pass a str or an os.PathLike.")
+    for scheme in ("file://", "local://"):
+        text = text.removeprefix(scheme)
+    return text
+
+
 def _newest(checkpoint_dir: Path, storage_options: Options) -> str | None:
     try:
         return latest_checkpoint(checkpoint_dir, storage_options=storage_options)
-    except (CheckpointNotFoundError, NotFoundError, StateMissingError):
-        return None  # removed since the state was read, or not begun: the next look tells
+    except CheckpointNotFoundError:
+        return None  # removed since the state was read: the next look tells

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ckptstore._arguments import as_count, as_hours, as_step
 from ckptstore._clock import Clock, SystemClock
-from ckptstore._concurrency import make_executor
 from ckptstore.bundle import BundleWriter
 from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader, isolated, open_source
 from ckptstore.checkpoint.retention import Kept, sweep_as_manager
@@ -26,9 +26,9 @@ from ckptstore.errors import (
 )
 from ckptstore.format.naming import meta_name, parse_step, step_name
 from ckptstore.format.state import CheckpointState
+from ckptstore.format.tensor import as_array
 from ckptstore.graph import RunInfo
 from ckptstore.storage import Store, check_key, from_url
-from ckptstore.train.arguments import as_count, as_hours, as_step
 from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import fill
 from ckptstore.train.items import flatten
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _log = logging.getLogger("ckptstore")
-
-_SHARDS_AT_ONCE = 4
 
 
 class RetentionWarning(UserWarning):
@@ -103,6 +101,7 @@ class CheckpointManager:
         self._object_based = object_based
         self._clock = clock or SystemClock()
         self._leftover: list[str] = []
+        self._notes_left = False
         self._last_preserved = 0.0
         self._store: Store = from_url(directory, storage_options)
         self._path = os.fspath(directory)
@@ -212,7 +211,8 @@ class CheckpointManager:
             CheckpointExistsError: The step is saved already.
             InvalidArgumentError, IncompatibleTensorError: Something cannot be saved; nothing was written.
             StateError: The state file was lost or damaged meanwhile; nothing that was there is changed.
-            StorageError: The store refused; the directory counts the same checkpoints as before.
+            StorageError: The store refused. The directory counts the same checkpoints as before, unless it was the
+                reply to the state file's own put that was lost: `latest_step` tells.
         """
         number = as_step(step)
         flat = flatten(items)
@@ -220,22 +220,25 @@ class CheckpointManager:
         info = RunInfo.of(number, now, metrics, metadata)
         state = self._directory.load_state()
         kept = self._kept(state)
-        replaced = [item for item in kept if parse_step(item.path, self._name) == number]
+        listed = [] if state is None else self._directory.listed(state)
+        key = step_name(self._name, number)
+        taken = self._directory.has_bundle(key) or key in self._leftover
+        preserved = self._directory.preserved() if taken or self._keep_hours is not None else []
+        replaced = [other for other in (*listed, *preserved) if parse_step(other) == number]
         if replaced and not overwrite:
             raise CheckpointExistsError(
-                f"Step {number} is saved already, as {self._store.path(replaced[0].path)}; save another step, or pass "
+                f"Step {number} is saved already, as {self._store.path(replaced[0])}; save another step, or pass "
                 "overwrite=True.",
-                path=self._store.path(replaced[0].path),
+                path=self._store.path(replaced[0]),
             )
-        key = step_name(self._name, number)
-        if replaced or self._directory.has_bundle(key):
+        if replaced or taken:
             # The name is taken: by the step to be replaced, by one that is preserved, or by a save that died before
             # it counted. None of them is touched; a directory of its own keeps the new files apart from theirs.
             key = isolated(key)
         writer = BundleWriter(self._store, key, max_shard_bytes=self._max_shard_bytes)
         fill(writer, flat, object_based=self._object_based, save_counter=number)
 
-        kept = [item for item in kept if item not in replaced]
+        kept = [item for item in kept if item.path not in replaced]
         sweep = sweep_as_manager([*kept, Kept(key, now)], self._max_to_keep, self._keep_hours, self._last_preserved)
         new_state = CheckpointState(
             key,
@@ -243,23 +246,16 @@ class CheckpointManager:
             tuple(item.time for item in sweep.listed),
             sweep.mark,
         )
-        executor = make_executor(_SHARDS_AT_ONCE, "ckptstore-save") if len(writer.shards) > 1 else None
-        try:
-            writer.executor = executor
-            self._directory.write(
-                key,
-                writer,
-                info.encode(),
-                new_state,
-                first=state is None,
-                preserve=[item.path for item in sweep.preserved],
-            )
-        finally:
-            if executor is not None:
-                executor.shutdown(wait=True)
+        marks = [item.path for item in sweep.preserved]
+        self._directory.write(key, writer, info.encode(), new_state, first=state is None, preserve=marks)
         self._last_preserved = sweep.mark
         self._saved[key] = now
-        self._delete([item.path for item in (*replaced, *sweep.removed)])
+        self._tidy(
+            [*replaced, *(item.path for item in sweep.removed)],
+            keep={item.path for item in sweep.listed},
+            unmark=[other for other in replaced if other in preserved],
+            notes=self._notes_left or state is None,
+        )
         return full_path(self._path, key)
 
     # -- restoring
@@ -289,15 +285,22 @@ class CheckpointManager:
         """
         return self._read(self._find(step), names, assignment_map, strict)
 
-    def restore_or_initialize(self, init_fn: Callable[[], Mapping[str, Any]]) -> tuple[int, dict[str, Any]]:
+    def restore_or_initialize(
+        self, init_fn: Callable[[], Mapping[str, Any]]
+    ) -> tuple[int, dict[str, np.ndarray[Any, Any]]]:
         """The latest step and its tensors, or 0 and what `init_fn` returns in a directory without checkpoints.
+
+        Either way they are arrays under flat names, those of nested mappings joined by "/".
 
         Only an empty directory makes a fresh start: whatever else is wrong raises, as in `restore`.
         """
         key = self._directory.latest()
         if key is None:
-            return 0, dict(init_fn())
-        return self._step_of(key), dict(self._read(key, None, None, True))
+            initial = init_fn()
+            flat = {} if initial == {} else flatten(initial)
+            # An array that is one already is handed on as it is.
+            return 0, {name: as_array(value, name)[0] for name, value in flat.items()}
+        return self._step_of(key), self._read(key, None, None, True)
 
     def reader(self, step: int | None = None) -> CheckpointReader:
         """Opens a step (None: the latest) for reading it in parts.
@@ -340,11 +343,12 @@ class CheckpointManager:
             return key
         number = as_step(step)
         listed = self._listed()
-        for key in reversed(listed):
-            if parse_step(key, self._name) == number:
-                return key
+        found = [key for key in listed if parse_step(key) == number]
+        found = [key for key in found if parse_step(key, self._name) is not None] or found
+        if found:
+            return found[-1]
         for key in reversed(self._directory.preserved()):
-            if parse_step(key, self._name) == number and self._directory.has_bundle(key):
+            if parse_step(key) == number and self._directory.has_bundle(key):
                 return key
         steps = [s for key in listed if (s := parse_step(key)) is not None]
         raise CheckpointNotFoundError(
@@ -417,24 +421,31 @@ class CheckpointManager:
             # them. The files' own times stand in.
             times = {c.prefix: c.modified for c in self._directory.stored()}
             return [Kept(key, self._saved.get(key) or times.get(key) or self._opened) for key in keys]
-        # TensorFlow leaves alone, and on the store, what is not newer than the last that was preserved.
+        # TensorFlow leaves alone, and on the store, what is not newer than the last that was preserved. What is older
+        # can only be listed because the clock was set back, and is not forgotten for that.
         return [
             Kept(key, self._saved.get(key, min(stamp, self._opened)))
             for key, stamp in zip(keys, stamps, strict=True)
-            if key in self._saved or min(stamp, self._opened) > self._let_go
+            if key in self._saved or min(stamp, self._opened) != self._let_go
         ]
 
-    def _delete(self, keys: list[str]) -> None:
+    def _tidy(self, keys: list[str], *, keep: set[str], unmark: list[str], notes: bool) -> None:
         """Deletes what is listed no more. The save counts already, so a failure must not look like one of it."""
-        pending = [*self._leftover, *keys]
+        self._notes_left = notes
+        pending = [key for key in (*self._leftover, *keys) if key not in keep]
         try:
             self._directory.remove(pending)
             self._leftover = []
+            if unmark:
+                self._directory.unmark(unmark)
+            if notes:
+                self._directory.clear_first_saves()
+                self._notes_left = False
         except StorageError as error:
             self._leftover = pending
+            what = f"deleting {', '.join(pending)}" if pending else "tidying up"
             warnings.warn(
-                f"The checkpoint is saved; deleting {', '.join(pending)} failed ({error.message}) and is tried again "
-                "with the next save.",
+                f"The checkpoint is saved; {what} failed ({error.message}) and is tried again with the next save.",
                 RetentionWarning,
                 stacklevel=3,
             )

@@ -19,7 +19,7 @@ from ckptstore.checkpoint import (
 )
 from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidArgumentError, UnsafePathError
-from ckptstore.format.naming import STATE_FILE, parse_name
+from ckptstore.format.naming import STATE_FILE, meta_name, parse_name
 from ckptstore.storage import Store, from_url, split_path
 from ckptstore.train.checkpoint_management import Options, Path
 from ckptstore.train.items import flatten
@@ -78,6 +78,8 @@ def save(
                 path=store.path(key),
             )
         kept = {meta.key for meta in writer.write_data()}
+        if replaced:
+            store.delete([meta_name(key)])  # it told of the old one
         writer.write_index()
         if replaced:
             # Shards of the old one, where it had another number of them, would look like parts of the new one.
@@ -183,7 +185,7 @@ def load_variable(ckpt_dir_or_file: Path, name: str, *, storage_options: Options
         CheckpointNotFoundError, DataLossError, StateError: As in `load_checkpoint`.
     """
     with load_checkpoint(ckpt_dir_or_file, storage_options=storage_options) as reader:
-        return reader.get_tensor(name.removesuffix(":0"))
+        return reader.get_tensor(name.removesuffix(":0") if isinstance(name, str) else name)
 
 
 def restore(

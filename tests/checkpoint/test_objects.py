@@ -62,8 +62,8 @@ def test_names_become_a_tree() -> None:
     ]
     assert items["save_counter/.ATTRIBUTES/VARIABLE_VALUE"] == 5
     objects = ObjectGraph.parse(items[OBJECT_GRAPH_KEY])
-    assert list(objects.paths) == ["b", "save_counter", "a/w", "a/b..c/x"]
-    assert objects.resolve("a/b..c/x") == "a/b..c/x/.ATTRIBUTES/VARIABLE_VALUE"
+    assert list(objects.paths) == ["b", "save_counter", "a/w", "a/b.c/x"]
+    assert objects.resolve("a/b.c/x") == objects.resolve("a/b..c/x") == "a/b..c/x/.ATTRIBUTES/VARIABLE_VALUE"
     assert objects.full_names["a/w"] == "a/w/.ATTRIBUTES/VARIABLE_VALUE"
     assert escape("a/b.c") == "a.Sb..c"
 

@@ -35,8 +35,8 @@ _CHECKPOINTABLE_OBJECT_GRAPH  string   []      865 B
 a                             float32  [2]       8 B
 b                             int64    []        8 B
 dct/                                            17 B
-├─ k..dot                     float32  []        4 B
 ├─ k.Sslash                   float32  []        4 B
+├─ k.dot                      float32  []        4 B
 └─ plain                      string   []        9 B
 lst/                                             8 B
 ├─ 0                          float32  []        4 B

@@ -168,3 +168,31 @@ def test_the_iterator_asks_before_it_gives_up(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_text("?")
     with pytest.raises(ck.StateCorruptError):
         next(ck.checkpoints_iterator(tmp_path, timeout=5, clock=clock))
+
+
+def test_removal_is_of_checkpoints_only(tmp_path: Path) -> None:
+    ck.save(tmp_path / "m-1", {"v": 1})
+    ck.update_checkpoint_state(tmp_path, "m-1")
+    with pytest.raises(ck.InvalidArgumentError, match="is a state file"):
+        ck.remove_checkpoint(tmp_path / "checkpoint")
+    with pytest.raises(ck.InvalidArgumentError, match="ending of other files"):
+        ck.remove_checkpoint(tmp_path / "m-1", meta_graph_suffix="index")
+    assert ck.latest_checkpoint(tmp_path) == str(tmp_path / "m-1")
+    (tmp_path / "sub").mkdir()
+    ck.remove_checkpoint(tmp_path / "sub")
+    assert ck.get_checkpoint_mtimes([tmp_path / "sub"]) == []
+    with pytest.raises(ck.InvalidArgumentError, match="list of paths"):
+        ck.get_checkpoint_mtimes(str(tmp_path / "m-1"))
+
+
+def test_paths_and_file_urls_in_a_state(tmp_path: Path) -> None:
+    ck.save(tmp_path / "m-1", {"v": 1})
+    for directory, path in ((f"file://{tmp_path}", tmp_path / "m-1"), (tmp_path, f"file://{tmp_path}/m-1")):
+        ck.update_checkpoint_state(directory, path)
+        assert (tmp_path / "checkpoint").read_text().startswith('model_checkpoint_path: "m-1"')
+
+
+def test_the_iterator_does_not_wait_for_what_will_never_come(tmp_path: Path) -> None:
+    ck.save(tmp_path / "m-1", {"v": 1})
+    with pytest.raises(ck.StateMissingError):
+        next(ck.checkpoints_iterator(tmp_path, timeout=5, clock=ManualClock(0.0)))

@@ -396,3 +396,108 @@ def test_a_store_of_local_files_is_what_it_uses(tmp_path: Path) -> None:
         inner: Store = manager._store
         assert isinstance(inner, LocalStore)
         assert repr(manager) == f"CheckpointManager({tmp_path}, max_to_keep=5)"
+
+
+def test_a_step_saved_again_after_its_deletion_failed_is_not_deleted(store: MemoryStore, monkeypatch: Any) -> None:
+    """What is still to be deleted must never be what was just saved."""
+    faults = [Fault("delete", first=n, times=1, error=ck.PermissionDeniedError("no", path="x")) for n in (3, 5)]
+    monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_: FaultyStore(store, faults))
+    manager = ck.CheckpointManager("run", max_to_keep=1)
+    manager.save(1, {"v": np.float32(1)})
+    with pytest.warns(ck.RetentionWarning):
+        manager.save(2, {"v": np.float32(2)})
+    with pytest.warns(ck.RetentionWarning):
+        manager.save(1, {"v": np.float32(11)})
+    assert manager.restore() == {"v": np.float32(11)}
+    manager.save(3, {"v": np.float32(3)})
+    assert manager.restore() == {"v": np.float32(3)}
+    assert {m.key.split(".")[0] for m in store.list()} == {"checkpoint", "ckpt-3"}
+
+
+def test_a_fresh_start_and_a_resume_have_the_same_form(tmp_path: Path) -> None:
+    def init() -> dict[str, Any]:
+        return {"w": np.zeros(3, np.float32), "optimizer": {"lr": np.float32(0.1), "names": ["a"]}}
+
+    with ck.CheckpointManager(tmp_path) as manager:
+        _, fresh = manager.restore_or_initialize(init)
+        manager.save(1, fresh)
+        _, resumed = manager.restore_or_initialize(init)
+    assert sorted(fresh) == sorted(resumed) == ["optimizer/lr", "optimizer/names", "w"]
+    assert same(resumed, fresh)
+    assert all(isinstance(v, np.ndarray) and v.flags.writeable for v in (*fresh.values(), *resumed.values()))
+    with ck.CheckpointManager(tmp_path / "none") as manager, pytest.raises(ck.InvalidArgumentError):
+        manager.restore_or_initialize(lambda: None)  # type: ignore[arg-type,return-value]
+
+
+def test_a_save_that_counts_does_not_raise_for_its_tidying(store: MemoryStore, monkeypatch: Any) -> None:
+    fault = Fault("delete", first=1, times=1, error=ck.StorageUnavailableError("gone", path="x"))
+    monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_: FaultyStore(store, [fault]))
+    manager = ck.CheckpointManager("run")
+    with pytest.warns(ck.RetentionWarning, match="is saved; tidying up failed"):
+        manager.save(1, {"v": 1})
+    assert manager.latest_step() == 1
+    manager.save(2, {"v": 2})
+    assert not any("first-save" in m.key for m in store.list())
+
+
+def test_a_preserved_step_is_a_saved_step(tmp_path: Path) -> None:
+    clock = ManualClock(1_700_000_000.0)
+    with ck.CheckpointManager(tmp_path, max_to_keep=1, keep_checkpoint_every_n_hours=1, clock=clock) as manager:
+        for step in (1, 2):
+            clock.sleep(7200)
+            manager.save(step, {"v": step})
+        assert manager.all_steps() == [2]
+        assert manager.restore(1) == {"v": 1}
+        with pytest.raises(ck.CheckpointExistsError):
+            manager.save(1, {"v": 10})
+        manager.save(1, {"v": 10}, overwrite=True)
+        assert manager.restore(1) == {"v": 10}
+        clock.sleep(1)
+        manager.save(3, {"v": 3})
+        with pytest.raises(ck.CheckpointNotFoundError):
+            manager.restore(1)  # the new one was not preserved, and the old one was replaced
+
+
+def test_names_with_dots_come_back_from_object_based_checkpoints(tmp_path: Path) -> None:
+    items = {"layer.0": {"w": np.ones(2)}, "a.b.c": np.zeros(1)}
+    with ck.CheckpointManager(tmp_path, object_based=True) as manager:
+        for step in range(3):
+            manager.save(step, items if step == 0 else manager.restore())
+        assert sorted(manager.restore()) == ["a.b.c", "layer.0/w"]
+
+
+def test_steps_of_another_name_are_restored_by_their_number() -> None:
+    source = GOLDEN / "07_keep_5_of_7"
+    with ck.CheckpointManager(source) as manager:  # named "model.ckpt" there
+        assert [manager.restore(step)["v"].item() for step in manager.all_steps()] == [3.0, 4.0, 5.0, 6.0, 7.0]
+        with pytest.raises(ck.CheckpointExistsError):
+            manager.save(700, {"v": 1})
+
+
+def test_a_clock_that_was_wrong_for_a_while_makes_nothing_forgotten(tmp_path: Path) -> None:
+    clock = ManualClock(1_700_000_000.0)
+    rule: dict[str, Any] = {"max_to_keep": 2, "keep_checkpoint_every_n_hours": 1, "clock": clock}
+    with ck.CheckpointManager(tmp_path, **rule) as manager:
+        for step in range(1, 5):
+            clock.sleep(7200)
+            manager.save(step, {"v": step})
+        clock.set_time(1_600_000_000.0)
+        for step in (5, 6):
+            manager.save(step, {"v": step})
+    clock.set_time(1_700_090_000.0)
+    with ck.CheckpointManager(tmp_path, **rule) as manager:
+        manager.save(7, {"v": 7})
+        assert manager.all_steps() == [6, 7]
+
+
+def test_a_save_that_fails_takes_its_data_away_again(store: MemoryStore, monkeypatch: Any) -> None:
+    error = ck.StorageFullError("full", path="x")
+    monkeypatch.setattr(
+        checkpoint_manager, "from_url", lambda *_: FaultyStore(store, [Fault("put", first=7, times=1, error=error)])
+    )
+    manager = ck.CheckpointManager("run")
+    manager.save(1, {"v": 1})  # note, data, meta, index, state
+    before = {m.key for m in store.list()}
+    with pytest.raises(ck.StorageFullError):
+        manager.save(2, {"v": 2})  # data, and the meta file that finds the disk full
+    assert {m.key for m in store.list()} == before

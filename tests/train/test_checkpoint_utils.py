@@ -160,3 +160,43 @@ def test_a_memory_url_works_like_a_directory() -> None:
     assert ck.restore(base) == {"v": 3}
     assert ck.load_variable(f"{base}/ckpt-2", "v") == 2
     assert ck.verify(base).ok
+
+
+def test_restore_takes_every_name_that_a_reader_takes() -> None:
+    """Keys, object paths and full names of an object-based checkpoint."""
+    prefix = GOLDEN / "10a_object_simple" / "obj" / "ckpt-1"
+    keys = [name for name, _ in ck.list_variables(prefix)]
+    assert sorted(ck.restore(prefix, names=keys)) == sorted(keys)
+    got = ck.restore(prefix, names=["bee", "b", "b/.ATTRIBUTES/VARIABLE_VALUE"])
+    assert [int(v) for v in got.values()] == [3, 3, 3]
+    assert ck.restore(prefix, assignment_map={"bee": "renamed"})["renamed"] == 3
+
+
+def test_overwriting_takes_the_old_meta_file_along(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path) as manager:
+        path = manager.save(1, {"v": 1}, metrics={"loss": 0.5})
+        ck.save(path, {"v": 2}, overwrite=True)
+        assert manager.restore() == {"v": 2}
+        assert manager.metrics() == {}
+
+
+def test_names_that_names_leaves_out(tmp_path: Path) -> None:
+    ck.save(tmp_path / "m", {"a": 1, "b": 2})
+    with pytest.raises(ck.InvalidArgumentError, match="asks for 'b', which names= leaves out"):
+        ck.restore(tmp_path / "m", names=["a"], assignment_map={"b": "c"})
+
+
+def test_options_that_cannot_be_meant(tmp_path: Path) -> None:
+    ck.save(tmp_path / "m", {"a": 1})
+    for call in (
+        lambda: ck.save(tmp_path / "n", {"a": 1}, max_shard_bytes="1"),  # type: ignore[arg-type]
+        lambda: ck.save(tmp_path / "n", {"a": 1}, max_shard_bytes=float("nan")),  # type: ignore[arg-type]
+        lambda: ck.save(tmp_path / "n", {"a": 1}, object_based=True, save_counter=-1),
+        lambda: ck.restore(tmp_path / "m", storage_options="x"),  # type: ignore[arg-type]
+        lambda: ck.Partitioned.split(np.float32(1), 2),
+        lambda: ck.Partitioned.split(np.ones(3), "2"),  # type: ignore[arg-type]
+        lambda: ck.load_variable(tmp_path / "m", 3),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ck.CheckpointError):
+            call()
+    assert not (tmp_path / "n.index").exists()
