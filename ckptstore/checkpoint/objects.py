@@ -85,14 +85,11 @@ class ObjectGraph:
             return self.paths[path]
         number = 0
         for name in path.split("/") if path else ():
-            for child in self._nodes[number].children if number < len(self._nodes) else ():
-                if name in (_shown(child.local_name), escape(child.local_name)) and 0 <= child.node_id < len(
-                    self._nodes
-                ):
-                    number = child.node_id
-                    break
-            else:
+            children = self._nodes[number].children if number < len(self._nodes) else ()
+            reached = [c.node_id for spell in (_shown, escape) for c in children if spell(c.local_name) == name]
+            if not reached or not 0 <= reached[0] < len(self._nodes):
                 return None
+            number = reached[0]
         if number < len(self._nodes):
             for attribute in self._nodes[number].attributes:
                 if attribute.name == VARIABLE_VALUE:

@@ -263,7 +263,7 @@ class Net(tf.Module):  # type: ignore[misc]
 def layer_items(path: str, layer: Any) -> dict[str, Any]:
     return {
         f"{path}/w": layer.w.numpy(),
-        f"{path}/table/a..b": np.arange(3),
+        f"{path}/table/a.b": np.arange(3),
         f"{path}/table/c.Sd/0": np.array(b"text", object),
         f"{path}/table/c.Sd/1": np.bool_(True),
     }
