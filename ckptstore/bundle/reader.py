@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptstore.bundle.index import BundleIndex, box_in, text
 from ckptstore.bundle.runs import runs, widen
 from ckptstore.bundle.source import TensorInfo
 from ckptstore.errors import (
@@ -28,10 +29,9 @@ from ckptstore.errors import (
 )
 from ckptstore.format import tensor
 from ckptstore.format.dtypes import STRING
-from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
+from ckptstore.format.entry import BundleEntry
 from ckptstore.format.naming import data_name, index_name
-from ckptstore.format.slices import Box, TensorSlice, box_shape, cover, parse_slice_key, slice_key, within
-from ckptstore.format.table import TableReader
+from ckptstore.format.slices import Box, box_shape, cover, within
 from ckptstore.storage import ObjectMeta, Store
 
 # TensorFlow lets entries share bytes. A file that claims many times its size is an attack on memory, not a checkpoint.
@@ -73,7 +73,6 @@ class BundleReader:
     def __init__(self, store: Store, prefix: str) -> None:
         self._store = store
         self._prefix = prefix
-        self._index_path = store.path(index_name(prefix))
         try:
             data, self.index_meta = store.get(index_name(prefix))
         except NotFoundError as error:
@@ -82,15 +81,10 @@ class BundleReader:
                 "`ckptstore ls` lists the checkpoints of a directory.",
                 path=self.path,
             ) from error
-        with located(self._index_path):
-            self._table = TableReader.from_bytes(data)
-            header = self._table.get(HEADER_KEY)
-            if header is None:
-                raise DataLossError("the index has no header entry, so its first tensor would be taken for one")
-            self.header = BundleHeader.decode(header)
+        self.index = BundleIndex(data, store.path(index_name(prefix)))
+        self.header = self.index.header
         self._lock = threading.Lock()
         self._shard_meta: dict[int, ObjectMeta] = {}
-        self._names: list[str] | None = None
 
     @property
     def path(self) -> str:
@@ -108,56 +102,20 @@ class BundleReader:
 
     def names(self) -> list[str]:
         """All tensors, in ascending order of their bytes, without the pieces of partitioned ones."""
-        if self._names is None:
-            with located(self._index_path):
-                keys = [key for key, _ in self._table if key != HEADER_KEY]
-                pieces = self._piece_keys(keys)
-            self._names = [_text(key) for key in keys if key not in pieces]
-        return list(self._names)
-
-    def _piece_keys(self, keys: list[bytes]) -> set[bytes]:
-        """Those keys that name a piece which a partitioned tensor lists."""
-        owners = set()
-        for key in keys:
-            if key.startswith(b"\x00"):  # only then can it be a slice key
-                try:
-                    owners.add(parse_slice_key(key)[0])
-                except DataLossError:
-                    continue  # a tensor may be called anything
-        out: set[bytes] = set()
-        for name in owners:
-            value = self._table.get(name) if name != HEADER_KEY else None
-            if value is not None:
-                with contextlib.suppress(DataLossError):  # found out when that tensor is read
-                    out.update(slice_key(name, piece) for piece in BundleEntry.decode(value).slices)
-        return out
+        return self.index.names()
 
     def __contains__(self, name: str) -> bool:
-        return self._lookup(name) is not None
+        return self.index.get(name) is not None
 
     def info(self, name: str) -> TensorInfo | None:
         """What the index says of a tensor, or None."""
-        entry = self._lookup(name)
+        entry = self.index.get(name)
         if entry is None:
             return None
         nbytes = entry.elements * entry.dtype.itemsize if entry.dtype.itemsize else entry.size
         if entry.slices and not entry.dtype.itemsize:
-            nbytes = sum(self._piece(name, entry, piece).size for piece in entry.slices)
+            nbytes = sum(self.index.piece(name, entry, piece).size for piece in entry.slices)
         return TensorInfo(name, entry.dtype, entry.shape, nbytes, len(entry.slices))
-
-    def entries(self) -> Iterator[tuple[bytes, BundleEntry | DataLossError]]:
-        """Every entry in the order of the index, pieces included: what lies where in the data files.
-
-        An entry that is damaged comes as the error that reading it raises, so that the others can be had.
-        """
-        with located(self._index_path):
-            values = [(key, value) for key, value in self._table if key != HEADER_KEY]
-        for key, value in values:
-            try:
-                with located(self._index_path, _text(key)):
-                    yield key, BundleEntry.decode(value)
-            except DataLossError as error:
-                yield key, error
 
     def read(self, names: Iterable[str], *, verify: bool = True) -> dict[str, np.ndarray[Any, Any]]:
         """Reads tensors whole: one pass over each data file, straight into the arrays.
@@ -173,7 +131,7 @@ class BundleReader:
             UnsupportedError: One is a variant or resource.
         """
         wanted = list(dict.fromkeys(names))
-        entries = {name: entry for name in wanted if (entry := self._lookup(name)) is not None}
+        entries = {name: entry for name in wanted if (entry := self.index.get(name)) is not None}
         if len(entries) < len(wanted):
             missing = tuple(name for name in wanted if name not in entries)
             raise TensorNotFoundError(
@@ -207,7 +165,7 @@ class BundleReader:
             IncompatibleTensorError: The box reaches outside the tensor.
             TensorNotFoundError, DataLossError, CheckpointNotFoundError, UnsupportedError: As in `read`.
         """
-        entry = self._lookup(name)
+        entry = self.index.get(name)
         if entry is None or not entry.dtype.itemsize or not entry.shape:
             whole = self.read([name], verify=verify)[name]
             return whole[tuple(slice(a, b) for a, b in box)] if box else whole
@@ -233,12 +191,12 @@ class BundleReader:
             TensorNotFoundError, DataLossError, CheckpointNotFoundError: As in `read`.
             UnsupportedError: It is partitioned; read and write its pieces.
         """
-        entry = self._lookup(name)
+        entry = self.index.get(name)
         if entry is None:
             raise TensorNotFoundError(f"{self.path} has no tensor {name!r}", path=self.path, name=name)
         if entry.slices:
             raise UnsupportedError(f"{self.path}: tensor {name!r} is partitioned.", path=self.path, name=name)
-        (data,) = self.stored([(self._key(name), entry)])
+        (data,) = self.stored([(name.encode("utf-8", "surrogateescape"), entry)])
         if isinstance(data, DataLossError):
             raise data
         return tensor.encode_opaque(entry.dtype, entry.shape, bytes(data), entry.crc), entry
@@ -252,7 +210,7 @@ class BundleReader:
         out: list[memoryview | DataLossError] = []
         reads: dict[int, _Read] = {}
         for number, (key, entry) in enumerate(entries):
-            name = _text(key)
+            name = text(key)
             try:
                 self._check([(name, entry)])
             except DataLossError as error:
@@ -296,56 +254,13 @@ class BundleReader:
                     ) from error
             return self._shard_meta[shard]
 
-    # -- looking up
-
-    def _key(self, name: str) -> bytes:
-        return name.encode("utf-8", "surrogateescape")
-
-    def _lookup(self, name: str) -> BundleEntry | None:
-        try:
-            key = self._key(name) if isinstance(name, str) else HEADER_KEY
-        except UnicodeEncodeError:
-            return None
-        if key == HEADER_KEY or (key.startswith(b"\x00") and key in self._piece_keys([key])):
-            return None
-        with located(self._index_path):
-            value = self._table.get(key)
-        if value is None:
-            return None
-        with located(self._index_path, name):
-            entry = BundleEntry.decode(value)
-            if not 0 <= entry.shard < max(self.header.num_shards, 1) and not entry.slices:
-                raise DataLossError(f"it lies in shard {entry.shard} of {self.header.num_shards}")
-            return entry
-
-    def _piece(self, name: str, full: BundleEntry, piece: TensorSlice) -> BundleEntry:
-        key = slice_key(self._key(name), piece)
-        with located(self._index_path, name):
-            value = self._table.get(key)
-            if value is None:
-                raise DataLossError(f"the slice {piece} is listed and has no entry")
-            entry = BundleEntry.decode(value)
-            if entry.dtype != full.dtype or entry.shape != self._box_of(piece, full.shape)[1] or entry.slices:
-                raise DataLossError(f"the entry of slice {piece} does not fit {full.dtype} {list(full.shape)}")
-            if not 0 <= entry.shard < self.header.num_shards:
-                raise DataLossError(f"the slice {piece} lies in shard {entry.shard} of {self.header.num_shards}")
-        return entry
-
-    @staticmethod
-    def _box_of(piece: TensorSlice, shape: tuple[int, ...]) -> tuple[Box, tuple[int, ...]]:
-        try:
-            box = piece.box(shape)
-        except IncompatibleTensorError as error:
-            raise DataLossError(error.message) from error
-        return box, box_shape(box)
-
     # -- reading
 
     def _check(self, parts: Sequence[tuple[str, BundleEntry]]) -> None:
         """Holds what entries claim against each other and against the files, before memory is taken for them."""
         claimed: Counter[int] = Counter()
         for name, entry in parts:
-            with located(self._index_path, name):
+            with located(self.index.path, name):
                 entry.check_size()
             meta = self.shard_meta(entry.shard)  # TensorFlow wants the file there for empty tensors, too
             claimed[entry.shard] += entry.size
@@ -422,28 +337,12 @@ class BundleReader:
                 error.offset = item.entry.offset + (error.offset or 0)
                 raise
 
-    def check_pieces(self, name: str) -> None:
-        """Checks that the pieces of a partitioned tensor are there, fit, and cover it; reads none of them.
-
-        Raises:
-            DataLossError: They do not.
-        """
-        entry = self._lookup(name)
-        if entry is not None and entry.slices:
-            with located(self._index_path, name):
-                cover(
-                    tuple((0, size) for size in entry.shape),
-                    [self._box_of(piece, entry.shape)[0] for piece in entry.slices],
-                )
-            for piece in entry.slices:
-                self._piece(name, entry, piece)
-
     def _plan_slices(self, name: str, full: BundleEntry, box: Box) -> list[_Part]:
         """Which pieces of a partitioned tensor make up a box of it."""
-        with located(self._index_path, name):
-            boxes = [self._box_of(piece, full.shape)[0] for piece in full.slices]
+        with located(self.index.path, name):
+            boxes = [box_in(piece, full.shape) for piece in full.slices]
             parts = cover(box, boxes)
-        return [_Part(boxes[i], common, self._piece(name, full, full.slices[i])) for i, common in parts]
+        return [_Part(boxes[i], common, self.index.piece(name, full, full.slices[i])) for i, common in parts]
 
     def _read_slices(
         self, name: str, full: BundleEntry, box: Box, parts: Sequence[_Part], verify: bool
@@ -481,7 +380,3 @@ class BundleReader:
             self._read_into(self.shard_meta(entry.shard), targets)
         tensor.to_native(array, self.header.big_endian)
         return array[within(box, read_box)]
-
-
-def _text(key: bytes) -> str:
-    return key.decode("utf-8", "surrogateescape")

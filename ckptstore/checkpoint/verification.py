@@ -145,7 +145,7 @@ def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, pro
     entries: list[tuple[bytes, BundleEntry]] = []
     partitioned: list[str] = []
     try:
-        for key, entry in source.entries():
+        for key, entry in source.index.entries():
             if isinstance(entry, DataLossError):
                 report.note(entry, source.path)
             elif entry.slices:
@@ -178,7 +178,7 @@ def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, pro
     # The pieces were read above; a partitioned tensor is whole only if they also cover it.
     for name in partitioned:
         try:
-            source.check_pieces(name)
+            source.index.check_pieces(name)
         except DataLossError as error:
             report.note(error, source.path)
 

@@ -46,7 +46,7 @@ def _reader(index: Path) -> BundleReader:
 def test_index_and_data_are_rebuilt_to_the_byte(index: Path) -> None:
     """From nothing but names, values and the shard each tensor was in."""
     reader = _reader(index)
-    entries = dict(reader.entries())
+    entries = dict(reader.index.entries())
     pieces = {slice_key(key, piece): (key, entry, piece) for key, entry in entries.items() for piece in entry.slices}
     builders = [BundleBuilder() for _ in range(reader.header.num_shards)]
     # tensors of no bytes lie at the same offset as the next one: the index does not tell their order, and it is free
@@ -146,8 +146,8 @@ def test_names_in_any_order_decode_each_block_once() -> None:
     """A restore in the order of a hash once took a whole block apart for every tensor."""
     reader = _reader(GOLDEN / "13b_large_index_blocks" / "big.index")
     loaded: list[tuple[int, int]] = []
-    load = reader._table._load
-    reader._table._load = lambda handle: loaded.append(handle) or load(handle)  # type: ignore[func-returns-value,method-assign]
+    load = reader.index._table._load
+    reader.index._table._load = lambda handle: loaded.append(handle) or load(handle)  # type: ignore[func-returns-value,method-assign]
     names = sorted(reader.names(), key=lambda name: name[::-1])
     assert len(reader.read(names)) == 5000
     assert len(loaded) == len(set(loaded)) == 1  # the other was taken apart for the header

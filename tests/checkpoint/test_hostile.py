@@ -548,6 +548,6 @@ def test_pieces_of_no_elements_are_saved_so_that_tensorflow_can_read_them(tmp_pa
     prefix = ck.save(tmp_path / "m", {"emb": ck.Partitioned.concat(parts)})
     assert ck.restore(prefix)["emb"].tolist() == np.concatenate(parts).tolist()
     store = LocalStore(tmp_path)
-    entries = dict(ck.load_checkpoint(prefix)._source.entries())
+    entries = dict(ck.load_checkpoint(prefix)._source.index.entries())
     assert all(length != 0 for entry in entries.values() for piece in entry.slices for _, length in piece.extents)
     assert CheckpointDirectory(store).exists("m")

@@ -80,7 +80,7 @@ def use(store: MemoryStore) -> None:
     if reader is None:
         return
     names = attempt(reader.names) or []
-    attempt(lambda: list(reader.entries()))
+    attempt(lambda: list(reader.index.entries()))
     attempt(lambda: reader.read(names))
     attempt(lambda: reader.read(names, verify=False))
     for name in [*names[:20], "a", "emb", "absent"]:
@@ -367,9 +367,9 @@ def test_damage_found_while_entries_are_walked_through_names_the_file():
     reader = BundleReader(store, "m")
     blob = bytearray(store.get("m.index")[0])
     blob[70] ^= 1
-    reader._table = TableReader.from_bytes(bytes(blob))
+    reader.index._table = TableReader.from_bytes(bytes(blob))
     with pytest.raises(DataLossError) as caught:
-        list(reader.entries())
+        list(reader.index.entries())
     assert caught.value.path == "memory/m.index"
     assert "memory/m.index" in str(caught.value)
 
