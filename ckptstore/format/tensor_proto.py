@@ -102,7 +102,10 @@ def _values(proto: TensorProto, dtype: DType, field: str) -> np.ndarray[Any, Any
     elif field in _FLOATS:
         # Straight from the wire: Python's floats, which are doubles, would change the bits of a NaN.
         alone = type(proto)()
-        getattr(alone, field).MergeFrom(values)
+        alone.CopyFrom(proto)
+        for other, _ in proto.ListFields():
+            if other.name != field:
+                alone.ClearField(other.name)
         wire = alone.SerializeToString()
         data = wire[len(wire) - len(values) * _FLOATS[field].itemsize :]
         flat = np.frombuffer(data, dtype=_FLOATS[field])
@@ -113,5 +116,6 @@ def _values(proto: TensorProto, dtype: DType, field: str) -> np.ndarray[Any, Any
     elif field == "float8_val":
         flat = np.frombuffer(values, dtype=np.uint8).view(dtype.as_numpy_dtype)
     else:
-        flat = np.asarray(values, dtype=np.int64 if field == "int_val" else None).astype(dtype.as_numpy_dtype)
+        wide = np.dtype(np.int64) if field == "int_val" else dtype.as_numpy_dtype
+        flat = np.asarray(values, dtype=wide).astype(dtype.as_numpy_dtype, copy=False)
     return flat
