@@ -19,24 +19,12 @@ def open_target(path: str, options: Mapping[str, Any] | None) -> tuple[Store, st
         CheckpointNotFoundError: It is neither; the message says what it might have been meant for.
     """
     from ckptstore.checkpoint import CheckpointDirectory
-    from ckptstore.format.naming import STATE_FILE, parse_name
     from ckptstore.storage import LocalStore
     from ckptstore.train.checkpoint_utils import locate
 
     store, key = locate(path, options)
     try:
-        if key is not None:
-            if file := parse_name(key):
-                ending = key[len(file.prefix) :]
-                raise CheckpointNotFoundError(
-                    f"{store.path(key)} is one file of a checkpoint; pass its prefix, without {ending!r}.",
-                    path=store.path(key),
-                )
-            if key == STATE_FILE:
-                raise CheckpointNotFoundError(
-                    f"{store.path(key)} is the state file; pass its directory {store.url}.", path=store.path(key)
-                )
-        elif isinstance(store, LocalStore) and not os.path.isdir(store.url):
+        if key is None and isinstance(store, LocalStore) and not os.path.isdir(store.url):
             parent, _, name = store.url.rpartition("/")
             parts = [c for c in CheckpointDirectory(LocalStore(parent or "/")).stored(name + ".") if c.prefix == name]
             if parts:
