@@ -21,7 +21,10 @@ from ckptstore.errors import (
     CheckpointError,
     CheckpointExistsError,
     CheckpointNotFoundError,
+    CheckpointPrunedError,
+    ClockSkewError,
     CommitConflictError,
+    CommitUnknownError,
     DataLossError,
     FencedError,
     IncompatibleTensorError,
@@ -30,6 +33,7 @@ from ckptstore.errors import (
     NotFoundError,
     PermissionDeniedError,
     PreconditionFailedError,
+    SaveAbortedError,
     StateCorruptError,
     StateError,
     StateMissingError,
@@ -45,11 +49,22 @@ if TYPE_CHECKING:
     from ckptstore._clock import Clock, SystemClock
     from ckptstore.bundle import LazyArray, Partitioned
     from ckptstore.checkpoint import CheckpointReader, Damage, VerifyReport
+    from ckptstore.checkpoint.policies import (
+        AnyOf,
+        BestN,
+        Decision,
+        EveryNHours,
+        EveryNSteps,
+        LatestN,
+        Policy,
+        Within,
+    )
     from ckptstore.format.dtypes import DType
     from ckptstore.format.slices import TensorSlice
     from ckptstore.format.state import CheckpointState
     from ckptstore.train import (
         CheckpointManager,
+        Preemption,
         RetentionWarning,
         checkpoint_exists,
         checkpoints_iterator,
@@ -64,31 +79,44 @@ if TYPE_CHECKING:
         save,
         update_checkpoint_state,
         verify,
+        wait_for_new_checkpoint,
     )
 
 __all__ = [
     "AlreadyExistsError",
+    "AnyOf",
+    "BestN",
     "CheckpointError",
     "CheckpointExistsError",
     "CheckpointManager",
     "CheckpointNotFoundError",
+    "CheckpointPrunedError",
     "CheckpointReader",
     "CheckpointState",
     "Clock",
+    "ClockSkewError",
     "CommitConflictError",
+    "CommitUnknownError",
     "DType",
     "Damage",
     "DataLossError",
+    "Decision",
+    "EveryNHours",
+    "EveryNSteps",
     "FencedError",
     "IncompatibleTensorError",
     "InvalidArgumentError",
+    "LatestN",
     "LazyArray",
     "MissingDependencyError",
     "NotFoundError",
     "Partitioned",
     "PermissionDeniedError",
+    "Policy",
     "PreconditionFailedError",
+    "Preemption",
     "RetentionWarning",
+    "SaveAbortedError",
     "StateCorruptError",
     "StateError",
     "StateMissingError",
@@ -101,6 +129,7 @@ __all__ = [
     "UnsafePathError",
     "UnsupportedError",
     "VerifyReport",
+    "Within",
     "__version__",
     "checkpoint_exists",
     "checkpoints_iterator",
@@ -115,23 +144,33 @@ __all__ = [
     "save",
     "update_checkpoint_state",
     "verify",
+    "wait_for_new_checkpoint",
 ]
 
 # Names are imported when they are first used: `ckptstore --help`, and a job that only wants to catch an error, should
 # not wait for numpy.
 _LAZY = {
+    "AnyOf": "ckptstore.checkpoint.policies",
+    "BestN": "ckptstore.checkpoint.policies",
     "CheckpointManager": "ckptstore.train",
     "CheckpointReader": "ckptstore.checkpoint",
     "CheckpointState": "ckptstore.format.state",
     "Clock": "ckptstore._clock",
     "DType": "ckptstore.format.dtypes",
     "Damage": "ckptstore.checkpoint",
+    "Decision": "ckptstore.checkpoint.policies",
+    "EveryNHours": "ckptstore.checkpoint.policies",
+    "EveryNSteps": "ckptstore.checkpoint.policies",
+    "LatestN": "ckptstore.checkpoint.policies",
     "LazyArray": "ckptstore.bundle",
     "Partitioned": "ckptstore.bundle",
+    "Policy": "ckptstore.checkpoint.policies",
+    "Preemption": "ckptstore.train",
     "RetentionWarning": "ckptstore.train",
     "SystemClock": "ckptstore._clock",
     "TensorSlice": "ckptstore.format.slices",
     "VerifyReport": "ckptstore.checkpoint",
+    "Within": "ckptstore.checkpoint.policies",
     "checkpoint_exists": "ckptstore.train",
     "checkpoints_iterator": "ckptstore.train",
     "get_checkpoint_mtimes": "ckptstore.train",
@@ -145,6 +184,7 @@ _LAZY = {
     "save": "ckptstore.train",
     "update_checkpoint_state": "ckptstore.train",
     "verify": "ckptstore.train",
+    "wait_for_new_checkpoint": "ckptstore.train",
 }
 
 

@@ -28,10 +28,11 @@ def as_count(value: Any, name: str) -> int:
     return count
 
 
-def as_hours(value: Any, name: str) -> float:
-    """A number of hours over 0."""
-    if isinstance(value, bool | str | bytes) or not isinstance(value, int | float | np.number) or not value > 0:
-        raise InvalidArgumentError(f"{name} must be a number of hours over 0, not {value!r}.")
+def as_hours(value: Any, name: str, *, zero: bool = False) -> float:
+    """A number of hours over 0; with `zero`, that too."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not (value > 0 or (zero and value == 0)):
+        raise InvalidArgumentError(f"{name} must be a number of hours {'from' if zero else 'over'} 0, not {value!r}.")
     return float(value)
 
 

@@ -2,6 +2,7 @@
 
     CheckpointError                      anything about checkpoints that a caller may want to catch at once
     ├── CheckpointNotFoundError          (FileNotFoundError)  no such checkpoint, step or part of one
+    │   └── CheckpointPrunedError                             it was removed while it was being read
     ├── CheckpointExistsError            (FileExistsError)    the step is already saved
     ├── TensorNotFoundError              (KeyError)           the checkpoint holds no tensor of that name
     ├── DataLossError                                         stored bytes are damaged (TensorFlow's DATA_LOSS)
@@ -13,8 +14,10 @@
     ├── StateError                                            the `checkpoint` state file
     │   ├── StateMissingError                                 checkpoints are there, their state file is not
     │   └── StateCorruptError                                 the state file cannot be read as one
+    ├── ClockSkewError                                        this machine's clock and the store's disagree
     ├── CommitConflictError                                   somebody else changed the directory
-    │   └── FencedError                                       a newer session owns the directory
+    │   ├── FencedError                                       a newer session owns the directory
+    │   └── SaveAbortedError                                  somebody gave up a save that was still under way
     └── StorageError                     (OSError)            the store said no
         ├── NotFoundError                (FileNotFoundError)  no such object, file or bucket
         ├── AlreadyExistsError           (FileExistsError)    a create-only put met an object
@@ -22,6 +25,7 @@
         ├── PermissionDeniedError        (PermissionError)    credentials or file modes forbid it
         ├── StorageFullError                                  no space or quota left
         └── StorageUnavailableError                           a passing failure: the only kind that is retried
+            └── CommitUnknownError                            the store no longer says whether a save counts
 
 Each class is also the builtin that a Python reader would catch, carries the `path` and tensor `name` it is
 about, keeps its cause (`raise ... from`), and its message ends with what to do. Secrets never get in: paths
@@ -54,6 +58,10 @@ class CheckpointError(Exception):
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """No checkpoint is there, or one of its files is gone."""
+
+
+class CheckpointPrunedError(CheckpointNotFoundError):
+    """The checkpoint was removed by somebody while it was being read. Nothing of it was returned."""
 
 
 class CheckpointExistsError(CheckpointError, FileExistsError):
@@ -136,7 +144,15 @@ class CommitConflictError(CheckpointError):
 
 
 class FencedError(CommitConflictError):
-    """A newer session owns the directory; this one must stop."""
+    """A newer session owns the directory; this one must stop. It has changed nothing that counts."""
+
+
+class SaveAbortedError(CommitConflictError):
+    """Somebody gave up this save while it was under way (`ckptstore gc --abort-open`); it does not count."""
+
+
+class ClockSkewError(CheckpointError):
+    """This machine's clock and the store's are too far apart to judge how old something is; nothing was deleted."""
 
 
 class StorageError(CheckpointError, OSError):
@@ -189,6 +205,12 @@ class StorageUnavailableError(StorageError):
     """A passing failure: time-outs, resets, 5xx and 429 replies. The only kind of error that is retried."""
 
     default_errno = _errno.EAGAIN
+
+
+class CommitUnknownError(StorageUnavailableError):
+    """The store stopped answering at the moment of the commit. The checkpoint is complete; whether it counts is not
+    known here: `latest_step` tells once the store answers again.
+    """
 
 
 class located:  # noqa: N801 - it reads as a verb: `with located(path, name):`

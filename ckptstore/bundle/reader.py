@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from errno import EFBIG
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ckptstore.errors import (
     DataLossError,
     IncompatibleTensorError,
     NotFoundError,
+    StorageError,
     TensorNotFoundError,
     UnsupportedError,
     located,
@@ -37,6 +39,7 @@ from ckptstore.storage import ObjectMeta, Store
 # TensorFlow lets entries share bytes. A file that claims many times its size is an attack on memory, not a checkpoint.
 _MAX_OVERLAP = 4
 _SLACK = 1 << 20
+_SMALL = 1 << 20  # bytes that are sooner read than asked about
 
 
 @dataclass(slots=True)
@@ -147,9 +150,10 @@ class BundleReader:
             for name, entry in entries.items()
             if entry.slices
         }
+        small = self._load_small(plain)
         self._check(plain + [(name, part.entry) for name, parts in sliced.items() for part in parts])
         reads = [self._allocate(name, entry) for name, entry in plain]
-        self._fetch(reads)
+        self._fetch(reads, small)
         out = {item.name: self._decode(item, verify) for item in reads}
         for name, parts in sliced.items():
             entry = entries[name]
@@ -256,6 +260,27 @@ class BundleReader:
 
     # -- reading
 
+    def _load_small(self, parts: Sequence[tuple[str, BundleEntry]]) -> dict[int, bytes]:
+        """The data files of which little is wanted, and little more is there: one request each, and not two."""
+        ends: dict[int, int] = {}
+        for _, entry in parts:
+            ends[entry.shard] = max(ends.get(entry.shard, 0), entry.offset + entry.size)
+        out: dict[int, bytes] = {}
+        for shard, end in ends.items():
+            if shard in self._shard_meta or not 0 < end <= _SMALL:
+                continue
+            try:
+                data, meta = self._store.get(self.data_key(shard), limit=_SMALL)
+            except NotFoundError:
+                continue  # `shard_meta` has the words for it
+            except StorageError as error:
+                if error.errno != EFBIG:
+                    raise
+                continue
+            out[shard] = data
+            self._shard_meta[shard] = meta
+        return out
+
     def _check(self, parts: Sequence[tuple[str, BundleEntry]]) -> None:
         """Holds what entries claim against each other and against the files, before memory is taken for them."""
         claimed: Counter[int] = Counter()
@@ -294,12 +319,16 @@ class BundleReader:
         array, view = tensor.empty(entry.dtype, entry.shape)
         return _Read(name, entry, view, array)
 
-    def _fetch(self, items: list[_Read]) -> None:
+    def _fetch(self, items: list[_Read], small: Mapping[int, bytes] | None = None) -> None:
         by_shard: dict[int, list[_Read]] = {}
         for item in items:
             if item.entry.size:
                 by_shard.setdefault(item.entry.shard, []).append(item)
         for shard, reads in by_shard.items():
+            if small and shard in small:
+                for item in reads:
+                    item.buffer[:] = small[shard][item.entry.offset : item.entry.offset + item.entry.size]
+                continue
             self._read_into(self.shard_meta(shard), [(item.entry.offset, item.buffer) for item in reads])
 
     def _read_into(self, meta: ObjectMeta, targets: list[tuple[int, memoryview]]) -> None:

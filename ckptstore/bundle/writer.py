@@ -34,6 +34,11 @@ class BundleWriter(BundleBuilder):
         for name in sorted(items):
             self.add(name, items[name])
 
+    def move(self, store: Store, prefix: str) -> None:
+        """Writes to another place from now on; the tensors stay."""
+        self._store = store
+        self._prefix = prefix
+
     def write_data(self) -> list[ObjectMeta]:
         """Puts the data shards, several side by side."""
         self._index_bytes = self.index()  # an impossible bundle is found out before anything is written

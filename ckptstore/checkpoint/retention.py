@@ -9,20 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ckptstore.format.ledger import Entry
+
 _HOUR = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One checkpoint of a list.
-
-    Attributes:
-        path: Its prefix.
-        time: When it was saved, in seconds since 1970.
-    """
-
-    path: str
-    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +26,54 @@ class Sweep:
             preserved checkpoint (last_preserved_timestamp), for the Saver the end of the current period.
     """
 
-    listed: tuple[Kept, ...]
-    preserved: tuple[Kept, ...]
-    removed: tuple[Kept, ...]
+    listed: tuple[Entry, ...]
+    preserved: tuple[Entry, ...]
+    removed: tuple[Entry, ...]
     mark: float
 
 
 def sweep_as_manager(
-    listed: Sequence[Kept], max_to_keep: int | None, keep_checkpoint_every_n_hours: float | None, last_preserved: float
+    listed: Sequence[Entry], max_to_keep: int | None, keep_checkpoint_every_n_hours: float | None, last_preserved: float
 ) -> Sweep:
     """tf.train.CheckpointManager's rule: of those over max_to_keep, one is preserved if it was saved at least n hours
     after the last that was preserved.
+
+    What a user has pinned stays, and does not count.
     """
-    rest = list(listed)
-    preserved: list[Kept] = []
-    removed: list[Kept] = []
-    while max_to_keep is not None and len(rest) > max_to_keep:
-        oldest = rest.pop(0)
-        hours = keep_checkpoint_every_n_hours
-        if hours and oldest.time - hours * _HOUR >= last_preserved:
-            last_preserved = oldest.time
+    counted = [entry for entry in listed if not entry.pinned]
+    preserved: list[Entry] = []
+    removed: list[Entry] = []
+    while max_to_keep is not None and len(counted) > max_to_keep:
+        oldest = counted.pop(0)
+        hours, time = keep_checkpoint_every_n_hours, oldest.time
+        if hours and time is not None and time - hours * _HOUR >= last_preserved:
+            last_preserved = time
             preserved.append(oldest)
         else:
             removed.append(oldest)
-    return Sweep(tuple(rest), tuple(preserved), tuple(removed), last_preserved)
+    return Sweep(_without(listed, (*preserved, *removed)), tuple(preserved), tuple(removed), last_preserved)
 
 
 def sweep_as_saver(
-    listed: Sequence[Kept], max_to_keep: int | None, keep_checkpoint_every_n_hours: float, next_period: float
+    listed: Sequence[Entry], max_to_keep: int | None, keep_checkpoint_every_n_hours: float, next_period: float
 ) -> Sweep:
     """tf.train.Saver's rule: at most one leaves the list per save, and is preserved if it was saved after the current
     period of n hours, counted from when the Saver was made. Without max_to_keep (None or 0) there is no list.
+
+    What a user has pinned stays, and does not count.
     """
     if not max_to_keep:
         return Sweep((), (), (), next_period)
-    if len(listed) <= max_to_keep:
+    counted = [entry for entry in listed if not entry.pinned]
+    if len(counted) <= max_to_keep:
         return Sweep(tuple(listed), (), (), next_period)
-    oldest, rest = listed[0], tuple(listed[1:])
-    if oldest.time > next_period:
+    oldest = counted[0]
+    rest = _without(listed, (oldest,))
+    if oldest.time is not None and oldest.time > next_period:
         return Sweep(rest, (oldest,), (), next_period + keep_checkpoint_every_n_hours * _HOUR)
     return Sweep(rest, (), (oldest,), next_period)
+
+
+def _without(listed: Sequence[Entry], gone: Sequence[Entry]) -> tuple[Entry, ...]:
+    leaving = {entry.identity for entry in gone}
+    return tuple(entry for entry in listed if entry.identity not in leaving)

@@ -129,10 +129,10 @@ def verify_directory(directory: CheckpointDirectory, progress: Progress | None =
         StorageError: The store could not be asked.
     """
     report = VerifyReport(directory.url)
-    state = directory.load_state()
-    if state is None:
+    ledger = directory.ledger()
+    if ledger is None:
         raise CheckpointNotFoundError(f"{directory.url} holds no checkpoints, or is not there.", path=directory.url)
-    for key in directory.listed(state):
+    for key in (entry.prefix for entry in ledger.listed):
         try:
             report.add(verify_checkpoint(directory.store, key, progress))
         except CheckpointNotFoundError as error:

@@ -8,11 +8,21 @@ from dataclasses import dataclass, field
 from errno import EISDIR
 
 from ckptstore.checkpoint import CheckpointDirectory, StoredCheckpoint
-from ckptstore.errors import DataLossError, NotFoundError, StateError, StorageError, UnsafePathError, located
+from ckptstore.errors import (
+    DataLossError,
+    NotFoundError,
+    StateError,
+    StorageError,
+    UnsafePathError,
+    UnsupportedError,
+    located,
+)
+from ckptstore.format.ledger import Ledger
 from ckptstore.format.naming import expand_v1_pattern, meta_name, parse_name, parse_step
-from ckptstore.format.state import CheckpointState
 from ckptstore.graph import RunInfo
 from ckptstore.storage import ObjectMeta
+
+_PLACES = {"open": "saving", "dead": "aborted", "trash": "trash"}
 
 
 @dataclass
@@ -30,6 +40,8 @@ class Found:
         complete: Whether all of its files are there.
         listed: Whether the state file lists it.
         latest: Whether the state file says it is the latest.
+        pinned: Whether it must stay, by a user's word.
+        place: In which other list of the state file it stands: "kept", "open", "dead" or "trash"; or None.
         format: "v2", "v1", or None if nothing is there.
         metrics: The run's numbers, or None if they were not asked for or cannot be read.
     """
@@ -44,6 +56,8 @@ class Found:
     complete: bool = False
     listed: bool = False
     latest: bool = False
+    pinned: bool = False
+    place: str | None = None
     format: str | None = None
     metrics: Mapping[str, float] | None = None
 
@@ -54,12 +68,14 @@ class Found:
 
     @property
     def status(self) -> str:
-        """In one word: latest, listed, unlisted, incomplete or missing."""
+        """In one word: latest, listed, kept, trash, saving, aborted, unlisted, incomplete or missing."""
         if not self.files:
             return "missing"
+        if self.place in _PLACES and not self.listed:
+            return _PLACES[self.place]
         if not self.complete:
             return "incomplete"
-        return "latest" if self.latest else "listed" if self.listed else "unlisted"
+        return "latest" if self.latest else "listed" if self.listed else self.place or "unlisted"
 
 
 @dataclass
@@ -78,15 +94,15 @@ def survey(directory: CheckpointDirectory) -> Survey:
         StorageError: The store could not be asked.
     """
     problems: list[str] = []
-    state: CheckpointState | None = None
+    ledger: Ledger | None = None
     try:
-        state = directory.load_state()
-    except StateError as error:
+        ledger = directory.ledger()
+    except (StateError, UnsafePathError, UnsupportedError) as error:
         problems.append(error.message)
     found = {stored.prefix: _found(stored) for stored in directory.stored()}
-    if state is not None:
-        _mark_listed(directory, state, found, problems)
-    return Survey(sorted(found.values(), key=_order), state is not None, problems)
+    if ledger is not None:
+        _mark(directory, ledger, found)
+    return Survey(sorted(found.values(), key=_order), ledger is not None, problems)
 
 
 def add_metrics(directory: CheckpointDirectory, found: Found) -> str | None:
@@ -128,24 +144,22 @@ def _found(stored: StoredCheckpoint) -> Found:
     )
 
 
-def _mark_listed(
-    directory: CheckpointDirectory, state: CheckpointState, found: dict[str, Found], problems: list[str]
-) -> None:
-    paths = list(dict.fromkeys((*state.all_model_checkpoint_paths, state.model_checkpoint_path)))
-    times = dict(zip(state.all_model_checkpoint_paths, state.all_model_checkpoint_timestamps, strict=False))
-    for path in paths:
-        try:
-            key = directory.resolve(path)
-        except UnsafePathError as error:
-            problems.append(error.message)
-            continue
-        if key not in found:
-            found[key] = _v1(directory, key)
-        item = found[key]
+def _mark(directory: CheckpointDirectory, ledger: Ledger, found: dict[str, Found]) -> None:
+    for entry in ledger.listed:
+        if entry.prefix not in found:
+            found[entry.prefix] = _v1(directory, entry.prefix)
+        item = found[entry.prefix]
         item.listed = True
-        item.latest = item.latest or path == state.model_checkpoint_path
-        if path in times:
-            item.time, item.time_source = times[path], "state"
+        item.latest = entry.prefix == ledger.latest
+    for entry in ledger.live:
+        item = found.get(entry.prefix) or found.setdefault(entry.prefix, _v1(directory, entry.prefix))
+        item.pinned = entry.pinned
+        if entry.time is not None:
+            item.time, item.time_source = entry.time, "state"
+    for kind in ("kept", "open", "dead", "trash"):
+        for entry in getattr(ledger, kind):
+            if entry.prefix in found:
+                found[entry.prefix].place = kind
 
 
 def _v1(directory: CheckpointDirectory, key: str) -> Found:

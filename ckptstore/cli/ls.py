@@ -110,6 +110,11 @@ def _print(directory: CheckpointDirectory, found: Survey, output: Output, *, met
 
 
 def _status(item: Found) -> str:
+    word = _status_word(item)
+    return f"{word}, pinned" if item.pinned else word
+
+
+def _status_word(item: Found) -> str:
     # What is wrong with a checkpoint matters the more if the state file counts on it.
     if item.status == "incomplete" and item.listed:
         return "incomplete, latest" if item.latest else "incomplete, listed"
@@ -149,6 +154,7 @@ def _as_json(directory: CheckpointDirectory, found: Survey, *, metrics: bool) ->
                 "status": item.status,
                 "listed": item.listed,
                 "latest": item.latest,
+                "pinned": item.pinned,
                 "complete": item.complete,
                 "format": item.format,
                 "time": item.time,

@@ -76,10 +76,10 @@ def _plan(directory: CheckpointDirectory, *, unlisted: bool) -> _Plan:
 
     plan = _Plan([])
     try:
-        state = directory.load_state()
-        plan.keys = [] if state is None else directory.listed(state)
+        ledger = directory.ledger()
+        plan.keys = [] if ledger is None else [entry.prefix for entry in ledger.listed]
     except (StateError, UnsafePathError) as error:
-        plan.damages.append(Damage(directory.state_path, None, None, None, error.message))
+        plan.damages.append(Damage(directory.file.path, None, None, None, error.message))
         unlisted = True  # what counts is not known, so all of it
     if unlisted:
         plan.keys += [c.prefix for c in directory.stored() if c.complete and c.prefix not in plan.keys]

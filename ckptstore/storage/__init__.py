@@ -18,11 +18,14 @@ from ckptstore.storage._base import (
     Upload,
     UploadPart,
     check_key,
+    check_tag,
 )
 from ckptstore.storage._local import LocalStore
 from ckptstore.storage._memory import MemoryStore
+from ckptstore.storage._probe import probe
 from ckptstore.storage._retrying import RetryingStore, RetryPolicy
 from ckptstore.storage._transfer import TransferStore
+from ckptstore.storage._upload_notes import UPLOAD_NOTES, UploadNote
 from ckptstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from ckptstore.storage._url import from_url, join_path, split_path
 
 __all__ = [
+    "UPLOAD_NOTES",
     "Capabilities",
     "FsspecStore",
     "LocalStore",
@@ -42,11 +46,14 @@ __all__ = [
     "Store",
     "TransferStore",
     "Upload",
+    "UploadNote",
     "UploadPart",
     "WrapperStore",
     "check_key",
+    "check_tag",
     "from_url",
     "join_path",
+    "probe",
     "split_path",
 ]
 

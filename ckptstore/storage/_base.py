@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ckptstore.errors import UnsafePathError, UnsupportedError
+from ckptstore.errors import InvalidArgumentError, UnsafePathError, UnsupportedError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,12 +40,15 @@ class ObjectMeta:
             where the store has nothing of the kind. Hand it back to read exactly these bytes. Putting the same bytes
             again may leave it as it is.
         modified: Seconds since 1970 by the store's clock, or None where the store does not tell.
+        tag: What `create` or `replace` was told to keep with the object, or None. `get` and `head` tell it; a listing
+            does not.
     """
 
     key: str
     size: int
     version: str | None = None
     modified: float | None = None
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class Capabilities:
         atomic_put: A key never shows part of a put, not even when the process dies in the middle of it.
         durable: Once `put` returns, the bytes survive the power being cut.
         pinned_reads: `read_into(version=...)` refuses an object that was replaced.
+        create_only: Of several `create` of one key, by whomever, one alone succeeds.
+        compare_and_swap: Of several `replace` of one version, by whomever, one alone succeeds.
+        conditional_delete: `delete_versions` spares an object that was replaced, at whatever moment.
+        tags: `get` and `head` tell an object's tag.
         multipart: The upload verbs work.
         min_part_size: The least bytes of every part but the last, in bytes.
         max_parts: The most parts in one upload.
@@ -65,6 +72,10 @@ class Capabilities:
     atomic_put: bool = True
     durable: bool = True
     pinned_reads: bool = True
+    create_only: bool = False
+    compare_and_swap: bool = False
+    conditional_delete: bool = False
+    tags: bool = False
     multipart: bool = False
     min_part_size: int = 0
     max_parts: int = 0
@@ -123,13 +134,15 @@ class Upload:
     Attributes:
         key: The key that the finished object will have.
         upload_id: The store's name for the upload.
-        attempt: 32 hexadecimal digits of ours, kept with the object, by which a completed upload whose reply
-            was lost is recognised.
+        tag: Kept with the object, and its tag once it is complete. By it a completed upload whose reply was lost is
+            recognised.
+        create_only: Whether completion fails if there is an object of that key.
     """
 
     key: str
     upload_id: str
-    attempt: str
+    tag: str
+    create_only: bool = False
     extra: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -205,6 +218,62 @@ class Store(abc.ABC):
         Repeating it with the same payload is harmless. Parent directories come by themselves.
         """
 
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        """Writes an object where there is none: as `put`, but it never replaces anything.
+
+        Args:
+            key: The key.
+            payload: The bytes.
+            tag: Kept with the object (see `check_tag`). An object of this very tag is our own, from an earlier try
+                whose reply was lost; it is handed back as if this one had written it. So a tag must never be used for
+                two different payloads. None: an earlier try of ours shows as somebody else's object.
+
+        Raises:
+            AlreadyExistsError: There is an object of that key. It is as it was.
+            UnsupportedError: The store has no such verb (`Capabilities.create_only`).
+        """
+        raise UnsupportedError(f"{self!r} cannot tell whether an object is new.", path=key)
+
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
+        """Writes an object in place of one version of it: compare and swap.
+
+        Args:
+            key: The key.
+            payload: The bytes.
+            version: What must be there now (from `ObjectMeta.version`).
+            tag: As in `create`: if the object that is there bears it, it is the one we wrote.
+
+        Raises:
+            PreconditionFailedError: The object is another version, or gone. It is as it was.
+            UnsupportedError: The store has no such verb (`Capabilities.compare_and_swap`).
+        """
+        raise UnsupportedError(f"{self!r} cannot compare and swap.", path=key)
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        """Deletes objects, each only while it is the version told of. One that is not there is no error.
+
+        Several may go at once; nothing is said of the order.
+
+        Args:
+            objects: As `list` or `head` tell of them. Each has a version.
+
+        Returns:
+            The keys that are another version now, and are as they were.
+
+        Raises:
+            StorageError: One or more could not be deleted; the message names them. The others are gone.
+            UnsupportedError: The store has no such verb (`Capabilities.conditional_delete`).
+        """
+        raise UnsupportedError(f"{self!r} cannot delete by version.", path=None)
+
+    def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        """What writes under way, or dead ones, keep below a prefix and `list` leaves out. `delete` removes it.
+
+        Nothing but their age tells the two apart. A store that keeps nothing of the kind has none.
+        """
+        del prefix
+        return iter(())
+
     @abc.abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """All objects whose key starts with the string `prefix`, at any depth, in ascending key order (by UTF-8).
@@ -224,8 +293,14 @@ class Store(abc.ABC):
             StorageError: One or more could not be deleted; the message names them. The others are gone.
         """
 
-    def create_upload(self, key: str) -> Upload:
-        """Begins a multipart upload. Nothing shows at the key until `complete_upload`."""
+    def create_upload(self, key: str, *, tag: str | None = None, create_only: bool = False) -> Upload:
+        """Begins a multipart upload. Nothing shows at the key until `complete_upload`.
+
+        Args:
+            key: The key that the object will have.
+            tag: As in `create`. None: one made up here.
+            create_only: Whether `complete_upload` is to be as `create` is, and not as `put`.
+        """
         raise UnsupportedError(f"{self!r} has no multipart uploads.", path=key)
 
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
@@ -233,7 +308,11 @@ class Store(abc.ABC):
         raise UnsupportedError(f"{self!r} has no multipart uploads.", path=upload.key)
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
-        """Publishes the object, atomically. Repeating it after a lost reply is harmless."""
+        """Publishes the object, atomically. Repeating it after a lost reply is harmless.
+
+        Raises:
+            AlreadyExistsError: The upload is create-only, and there is an object of that key. It is as it was.
+        """
         raise UnsupportedError(f"{self!r} has no multipart uploads.", path=upload.key)
 
     def abort_upload(self, upload: Upload) -> None:
@@ -260,6 +339,18 @@ class Store(abc.ABC):
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TAG = re.compile(r"[0-9A-Za-z._:-]{1,200}")
+
+
+def check_tag(tag: str) -> str:
+    """Hands back a tag that every store can keep.
+
+    Raises:
+        InvalidArgumentError: It is not 1 to 200 of the characters 0-9, A-Z, a-z, ".", "_", ":" and "-".
+    """
+    if not _TAG.fullmatch(tag):
+        raise InvalidArgumentError(f"{tag!r} is no tag: 1 to 200 ASCII letters, digits and . _ : - only.")
+    return tag
 
 
 def check_key(key: str) -> str:

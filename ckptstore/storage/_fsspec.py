@@ -33,8 +33,8 @@ from ckptstore.storage._base import Capabilities, ObjectMeta, Store, check_key
 from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._deletion import delete_each, key_list
 from ckptstore.storage._foreign import from_exception, secrets_in, translated
-from ckptstore.storage._local import TEMPORARY_NAME
 from ckptstore.storage._protocols import has_own_rename, replace, traits_of
+from ckptstore.storage._temporary_file import TEMPORARY_NAME
 from ckptstore.storage._url import refuse_credentials
 
 if TYPE_CHECKING:

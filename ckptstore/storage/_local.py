@@ -1,6 +1,8 @@
 """A directory on a POSIX file system.
 
-    put = create a temporary file beside the key, write, fsync, rename it to the key, fsync the directory
+    put      create a temporary file beside the key, write, fsync, rename it to the key, fsync the directory
+    create   the same, but link it to the key, which fails if there is a file
+    replace  the same as put, but rename under the store's lock, and only if the key's file is the one that was read
 
 A key's segments are directory entries, in UTF-8; what is not UTF-8 on disk is surrogateescape in the key, whatever the
 locale says. A symbolic link to a file is read like a file, replaced (not written through) by `put` and removed (not
@@ -12,14 +14,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
-import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ckptstore.errors import PreconditionFailedError, StorageError, StorageUnavailableError, UnsafePathError
+from ckptstore._clock import SystemClock
+from ckptstore.errors import StorageError, StorageUnavailableError, UnsafePathError
 from ckptstore.storage._base import Capabilities, ObjectMeta, Store, check_key
 from ckptstore.storage._coalesce import sort_targets
+from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._deletion import delete_each, key_list
+from ckptstore.storage._file_lock import file_lock
+from ckptstore.storage._file_tags import get_tag
 from ckptstore.storage._posix import (
     ABSENT,
     check_regular,
@@ -29,23 +34,25 @@ from ckptstore.storage._posix import (
     read_targets,
     short_file,
     sync_directory,
-    write_all,
+)
+from ckptstore.storage._temporary_file import (
+    TEMPORARY_NAME,
+    TemporaryFile,
+    file_version,
+    is_temporary,
+    temporary_file,
 )
 from ckptstore.storage._walk import walk_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ckptstore._clock import Clock
     from ckptstore.storage._base import Payload, ReadTarget
 
-TEMPORARY_NAME = re.compile(rb"\.ckptstore-tmp-[0-9a-f]{32}")
-"""The whole name of a temporary file, in the directory of the key it is written for.
+LOCK_KEY = ".ckptstore/lock"
+"""The file that `replace` and `delete_versions` lock. `list` leaves it out."""
 
-`list` leaves out names that match it from end to end, and `put` refuses them; nothing else is ever hidden. A process
-that was killed leaves its temporary file behind: `LocalStore.temporaries` finds it, `LocalStore.delete` removes it.
-"""
-
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -56,15 +63,18 @@ class LocalStore(Store):
         root: The directory. A relative one is resolved now, so that a later chdir does not move the store.
         durable: Sync files and directories, so that what `put` wrote and `delete` removed stays so after a power cut.
             False is faster, and as safe against everything else.
+        clock: For waiting for the store's lock.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True, clock: Clock | None = None) -> None:
         path = os.fspath(root)
         if not path or "\0" in path:
             raise UnsafePathError(f"{path!r} is no directory name; use '.' for the current one.", path=path)
         self._url = os.path.abspath(path)
         self._root = os.fsencode(self._url)
         self._durable = durable
+        self._clock: Clock = clock or SystemClock()
+        self._tags = True  # until the file system refuses one
         # Directories whose own entry, in their parent, is known to be on disk. When two threads settle the same one,
         # it is synced twice; so there is no lock.
         self._settled: set[bytes] = set()
@@ -77,7 +87,9 @@ class LocalStore(Store):
     @property
     def capabilities(self) -> Capabilities:
         """See `Store.capabilities`."""
-        return Capabilities(durable=self._durable)
+        return Capabilities(
+            durable=self._durable, create_only=True, compare_and_swap=True, conditional_delete=True, tags=self._tags
+        )
 
     def path(self, key: str) -> str:
         """See `Store.path`."""
@@ -95,12 +107,13 @@ class LocalStore(Store):
                 )
             data = read_all(fd, meta.size)
             whole = len(data) == meta.size and not os.read(fd, 1)
-            if not whole or _version(os.fstat(fd)) != meta.version:
+            tag = get_tag(fd)
+            if not whole or file_version(os.fstat(fd)) != meta.version:
                 raise StorageUnavailableError(
                     f"{self.path(key)} was changed while it was read; try again when its writer is done.",
                     path=self.path(key),
                 )
-        return data, meta
+        return data, replace(meta, tag=tag)
 
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
         """See `Store.read_into`. All targets are read from one open file, whatever is renamed over it meanwhile."""
@@ -114,7 +127,7 @@ class LocalStore(Store):
             if stop > meta.size:
                 raise short_file(self.path(key), meta.size, stop)
             read_targets(fd, wanted, self.path(key))
-            self._check_version(key, version, _version(os.fstat(fd)))  # somebody may have written in place
+            self._check_version(key, version, file_version(os.fstat(fd)))  # somebody may have written in place
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""
@@ -122,7 +135,7 @@ class LocalStore(Store):
         with os_errors(self.path(key), "look up", absent=ABSENT):
             status = os.stat(self._file(key))
             check_regular(status, self.path(key))
-        return _meta(key, status)
+        return _meta(key, status, get_tag(self._file(key)))
 
     def put(self, key: str, payload: Payload) -> ObjectMeta:
         """See `Store.put`. After any failure, also a KeyboardInterrupt, the temporary file is removed.
@@ -134,29 +147,72 @@ class LocalStore(Store):
             StorageError: A sync failed, or anything else did. The bytes must then be written to a new file: a second
                 sync of the same one would report success for pages that the kernel has already given up.
         """
-        directory, name = os.path.split(self._file(check_key(key)))
-        if TEMPORARY_NAME.fullmatch(name):
-            raise UnsafePathError(f"{self.path(key)} is the name of a temporary file; choose another.", path=key)
+        directory, name = self._split(key)
         with os_errors(self.path(key), "write"), self._entered(directory) as parent:
-            meta = self._write_and_rename(parent, name, key, payload)
+            with temporary_file(parent, payload, durable=self._durable) as new:
+                new.rename(name)
+            if self._durable:
+                sync_directory(parent)
+        return _meta(key, new.status)
+
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.create`. The tag is an extended attribute, where the file system has those.
+
+        Raises:
+            UnsupportedError: The file system has no hard links.
+        """
+        directory, name = self._split(key)
+        with os_errors(self.path(key), "write"), self._entered(directory) as parent:
+            with self._tagged(parent, payload, tag) as new:
+                meta = _meta(key, new.status, new.tag)
+                if not new.link(name, self.path(key)):
+                    there = self._file(key)
+                    if tag is None or get_tag(there) != tag:
+                        raise not_new(self.path(key))
+                    meta = _meta(key, os.stat(there), tag)
             if self._durable:
                 sync_directory(parent)
         return meta
 
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
+        """See `Store.replace`. The lock is held for no longer than the renaming.
+
+        Raises:
+            UnsupportedError: The file system has no locks.
+            StorageUnavailableError: Others held the lock for a minute.
+        """
+        directory, name = self._split(key)
+        file = self._file(key)
+        with os_errors(self.path(key), "write"):
+            if not os.path.lexists(file):
+                raise not_that_version(self.path(key))
+            with (
+                self._entered(directory) as parent,
+                self._tagged(parent, payload, tag) as new,
+                self._locked(),
+            ):
+                found = _stat(file)
+                if found is not None and tag is not None and get_tag(file) == tag:
+                    new.discard()
+                    return _meta(key, found, tag)
+                if found is None or file_version(found) != version:
+                    raise not_that_version(self.path(key))
+                new.rename(name)
+                if self._durable:
+                    sync_directory(parent)  # nobody may build on it before it is there to stay
+        return _meta(key, new.status, new.tag)
+
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`. One directory at a time is held in memory.
 
-        Left out are temporary files, whatever is no regular file nor a link to one, and files whose names cannot be
-        keys (those with control characters).
+        Left out are temporary files, the lock, whatever is no regular file nor a link to one, and files whose names
+        cannot be keys (those with control characters).
         """
-        return (meta for meta in self._walk(prefix) if not _is_temporary(meta.key))
+        return (meta for meta in self._walk(prefix) if not is_temporary(meta.key) and meta.key != LOCK_KEY)
 
-    def temporaries(self, prefix: str = "") -> Iterator[ObjectMeta]:
-        """The temporary files, in key order: of puts under way, and of those that died in the middle.
-
-        Nothing here tells the two apart but their age.
-        """
-        return (meta for meta in self._walk(prefix) if _is_temporary(meta.key))
+    def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        """See `Store.unfinished`: the temporary files, in key order."""
+        return (meta for meta in self._walk(prefix) if is_temporary(meta.key))
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`. The keys go one after the other; if one of them is no key, nothing is deleted.
@@ -175,12 +231,57 @@ class LocalStore(Store):
         try:
             delete_each([check_key(key) for key in key_list(keys)], unlink)
         finally:
-            if self._durable:
-                for directory, key in touched.items():
-                    with os_errors(self.path(key), "delete"), contextlib.suppress(FileNotFoundError):
-                        _sync(directory)
+            self._sync_all(touched)
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        """See `Store.delete_versions`. All are looked at and deleted under one hold of the lock."""
+        metas = [*objects]
+        for meta in metas:
+            check_key(meta.key)
+        spared: list[str] = []
+        versions = {meta.key: meta.version for meta in metas}
+        if not any(os.path.lexists(self._file(key)) for key in versions):
+            return spared
+
+        def unlink(key: str) -> None:
+            file = self._file(key)
+            with os_errors(self.path(key), "delete"):
+                found = _stat(file)
+                if found is None:
+                    return
+                if file_version(found) != versions[key]:
+                    spared.append(key)
+                    return
+                os.unlink(file)
+                touched[os.path.dirname(file)] = key
+
+        touched: dict[bytes, str] = {}
+        try:
+            with os_errors(self.url, "lock"), self._locked():
+                delete_each(list(versions), unlink)
+        finally:
+            self._sync_all(touched)
+        return spared
 
     # ---- files ----
+
+    def _split(self, key: str) -> tuple[bytes, bytes]:
+        directory, name = os.path.split(self._file(check_key(key)))
+        if TEMPORARY_NAME.fullmatch(name):
+            raise UnsafePathError(f"{self.path(key)} is the name of a temporary file; choose another.", path=key)
+        return directory, name
+
+    @contextlib.contextmanager
+    def _tagged(self, parent: int, payload: Payload, tag: str | None) -> Iterator[TemporaryFile]:
+        """As `temporary_file`; notes whether the file system takes tags."""
+        with temporary_file(parent, payload, tag=tag, durable=self._durable) as new:
+            self._tags = self._tags and new.tag == tag
+            yield new
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        file = self._file(LOCK_KEY)
+        self._settle(os.path.dirname(file))
+        return file_lock(file, self._clock, self._url)
 
     def _file(self, key: str) -> bytes:
         return os.path.join(self._root, key.encode("utf-8", "surrogateescape"))
@@ -197,32 +298,13 @@ class LocalStore(Store):
 
     def _check_version(self, key: str, wanted: str | None, found: str | None) -> None:
         if wanted is not None and wanted != found:
-            raise PreconditionFailedError(
-                f"{self.path(key)} was replaced or changed since it was looked up; start over from its new contents.",
-                path=self.path(key),
-            )
+            raise not_that_version(self.path(key))
 
-    def _write_and_rename(self, parent: int, name: bytes, key: str, payload: Payload) -> ObjectMeta:
-        # Everything is named relative to one open directory: if its path is swapped meanwhile, the bytes and the name
-        # still end up in the same place. The random name cannot be foreseen by others who may write to the directory,
-        # and is never anyone else's to keep: unlinking it is right at every moment, also after the rename.
-        temporary = b".ckptstore-tmp-" + secrets.token_hex(16).encode()
-        try:
-            fd = os.open(temporary, _CREATE, 0o666, dir_fd=parent)
-            try:
-                write_all(fd, payload.buffers)
-                _stamp(fd)
-                if self._durable:
-                    os.fsync(fd)
-                meta = _meta(key, os.fstat(fd))
-            finally:
-                os.close(fd)
-            os.replace(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except BaseException:
-            with contextlib.suppress(OSError):  # the first error tells more
-                os.unlink(temporary, dir_fd=parent)
-            raise
-        return meta
+    def _sync_all(self, directories: Mapping[bytes, str]) -> None:
+        if self._durable:
+            for directory, key in directories.items():
+                with os_errors(self.path(key), "delete"), contextlib.suppress(FileNotFoundError):
+                    _sync(directory)
 
     # ---- directories ----
 
@@ -280,30 +362,15 @@ class LocalStore(Store):
         self._settled.add(directory)
 
 
-def _is_temporary(key: str) -> bool:
-    return TEMPORARY_NAME.fullmatch(key.rpartition("/")[2].encode("utf-8", "surrogateescape")) is not None
+def _meta(key: str, status: os.stat_result, tag: str | None = None) -> ObjectMeta:
+    return ObjectMeta(key, status.st_size, file_version(status), status.st_mtime, tag)
 
 
-def _meta(key: str, status: os.stat_result) -> ObjectMeta:
-    return ObjectMeta(key, status.st_size, _version(status), status.st_mtime)
-
-
-def _version(status: os.stat_result) -> str:
-    # Not the change time: renaming a file changes it, and the token is taken before.
-    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
-
-
-def _stamp(fd: int) -> None:
-    """Gives a new file a time stamp that no file with its inode number had before.
-
-    File systems hand out a freed inode number again at once, and many kernels' time stamps advance in steps of 4 ms:
-    of three quick puts of the same size, the third could look like the first. A random part below a millisecond tells
-    them apart, and leaves the file server's time good enough for measuring age.
-    """
-    now = os.fstat(fd)
-    stamp = now.st_mtime_ns - now.st_mtime_ns % 1_000_000 + secrets.randbelow(1_000_000)
-    with contextlib.suppress(OSError):  # a file system without settable times; it keeps the one it has
-        os.utime(fd, ns=(now.st_atime_ns, stamp))
+def _stat(file: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _sync(directory: bytes) -> None:

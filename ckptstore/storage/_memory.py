@@ -6,13 +6,14 @@ import errno
 import itertools
 import secrets
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ckptstore._clock import SystemClock
-from ckptstore.errors import DataLossError, NotFoundError, PreconditionFailedError, StorageError
-from ckptstore.storage._base import Capabilities, ObjectMeta, Store, Upload, UploadPart, check_key
+from ckptstore.errors import DataLossError, NotFoundError, StorageError
+from ckptstore.storage._base import Capabilities, ObjectMeta, Store, Upload, UploadPart, check_key, check_tag
 from ckptstore.storage._coalesce import sort_targets
+from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._deletion import key_list
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 class _Object:
     data: bytes
     meta: ObjectMeta
-    attempt: str | None = None  # of the upload that made it
 
 
 @dataclass(slots=True)
@@ -57,6 +57,10 @@ class MemoryStore(Store):
     ) -> None:
         self._capabilities = Capabilities(
             durable=False,
+            create_only=True,
+            compare_and_swap=True,
+            conditional_delete=True,
+            tags=True,
             multipart=multipart,
             min_part_size=min_part_size if multipart else 0,
             max_parts=max_parts if multipart else 0,
@@ -104,10 +108,7 @@ class MemoryStore(Store):
             return
         found = self._find(key)
         if version is not None and version != found.meta.version:
-            raise PreconditionFailedError(
-                f"{self.path(key)} was replaced since it was looked up; start over from its new contents.",
-                path=self.path(key),
-            )
+            raise not_that_version(self.path(key))
         source = memoryview(found.data)
         for offset, view in wanted:
             stop = offset + view.nbytes
@@ -128,12 +129,48 @@ class MemoryStore(Store):
         """See `Store.put`."""
         check_key(key)
         self._check_size(key, payload)
-        return self._store(key, payload.tobytes())
+        data = payload.tobytes()
+        with self._lock:
+            return self._store_locked(key, data, None)
+
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.create`."""
+        return self._write_if(key, payload, None, tag)
+
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
+        """See `Store.replace`."""
+        return self._write_if(key, payload, version, tag)
+
+    def _write_if(self, key: str, payload: Payload, version: str | None, tag: str | None) -> ObjectMeta:
+        check_key(key)
+        if tag is not None:
+            check_tag(tag)
+        self._check_size(key, payload)
+        data = payload.tobytes()
+        with self._lock:
+            there = self._objects.get(key)
+            if (there.meta.version if there is not None else None) == version:
+                return self._store_locked(key, data, tag)
+            if there is not None and tag is not None and there.meta.tag == tag:
+                return there.meta
+        raise not_new(self.path(key)) if version is None else not_that_version(self.path(key))
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        """See `Store.delete_versions`."""
+        spared = []
+        for meta in [*objects]:
+            with self._lock:
+                there = self._objects.get(check_key(meta.key))
+                if there is not None and there.meta.version == meta.version:
+                    del self._objects[meta.key]
+                elif there is not None:
+                    spared.append(meta.key)
+        return spared
 
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`. It is of the moment of the call."""
         with self._lock:
-            found = [item.meta for key, item in self._objects.items() if key.startswith(prefix)]
+            found = [replace(item.meta, tag=None) for key, item in self._objects.items() if key.startswith(prefix)]
         return iter(sorted(found, key=lambda meta: meta.key.encode("utf-8", "surrogateescape")))
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -142,11 +179,12 @@ class MemoryStore(Store):
             with self._lock:
                 self._objects.pop(key, None)
 
-    def create_upload(self, key: str) -> Upload:
+    def create_upload(self, key: str, *, tag: str | None = None, create_only: bool = False) -> Upload:
         """See `Store.create_upload`."""
         if not self._capabilities.multipart:
             return super().create_upload(key)
-        upload = Upload(check_key(key), f"upload-{next(self._versions)}", secrets.token_hex(16))
+        tag = secrets.token_hex(16) if tag is None else check_tag(tag)
+        upload = Upload(check_key(key), f"upload-{next(self._versions)}", tag, create_only)
         with self._lock:
             self._uploads[upload.upload_id] = _Parts(upload)
         return upload
@@ -170,7 +208,7 @@ class MemoryStore(Store):
             return super().complete_upload(upload, parts)
         with self._lock:
             there = self._objects.get(upload.key)
-            if upload.upload_id not in self._uploads and there is not None and there.attempt == upload.attempt:
+            if upload.upload_id not in self._uploads and there is not None and there.meta.tag == upload.tag:
                 return there.meta
             have = self._parts(upload).data
             ordered = sorted(parts, key=lambda part: part.number)
@@ -182,8 +220,10 @@ class MemoryStore(Store):
                     raise self._refuse(upload, f"part {part.number} was not sent, or sent again since")
                 if part is not ordered[-1] and len(data) < self._capabilities.min_part_size:
                     raise self._refuse(upload, f"part {part.number} has only {len(data)} bytes")
+            if upload.create_only and there is not None:
+                raise not_new(self.path(upload.key))
             joined = b"".join(have[part.number][1] for part in ordered)
-            meta = self._store_locked(upload.key, joined, upload.attempt)
+            meta = self._store_locked(upload.key, joined, upload.tag)
             del self._uploads[upload.upload_id]
             return meta
 
@@ -202,13 +242,9 @@ class MemoryStore(Store):
             raise NotFoundError(f"There is no object {self.path(key)}; check the name.", path=self.path(key))
         return found
 
-    def _store(self, key: str, data: bytes) -> ObjectMeta:
-        with self._lock:
-            return self._store_locked(key, data, None)
-
-    def _store_locked(self, key: str, data: bytes, attempt: str | None) -> ObjectMeta:
-        meta = ObjectMeta(key, len(data), str(next(self._versions)), self._clock.time())
-        self._objects[key] = _Object(data, meta, attempt)
+    def _store_locked(self, key: str, data: bytes, tag: str | None) -> ObjectMeta:
+        meta = ObjectMeta(key, len(data), f"v{next(self._versions)}", self._clock.time(), tag)
+        self._objects[key] = _Object(data, meta)
         return meta
 
     def _parts(self, upload: Upload) -> _Parts:

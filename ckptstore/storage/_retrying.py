@@ -86,10 +86,32 @@ class RetryingStore(WrapperStore):
         """See `Store.put`. A payload can be read again, and putting the same bytes twice leaves the same object.
 
         An attempt that was given up may still arrive later. That is harmless as long as the key is not put with other
-        bytes meanwhile. Checkpoints' files are not; the state file is, and an old one that arrives late would take the
-        place of a newer one until the next save. Only conditional puts can rule that out.
+        bytes meanwhile; what is, goes by `replace`.
         """
         return self._attempt(lambda: self._inner.put(key, payload))
+
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.create`. Our own earlier attempt is recognised by its tag.
+
+        Without a tag it shows as somebody else's object.
+        """
+        return self._attempt(lambda: self._inner.create(key, payload, tag=tag))
+
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
+        """See `Store.replace`. Our own earlier attempt is recognised by its tag, as long as nobody else replaced it.
+
+        Without a tag it shows as somebody else's change.
+        """
+        return self._attempt(lambda: self._inner.replace(key, payload, version=version, tag=tag))
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        """See `Store.delete_versions`. What an earlier attempt deleted is not there any more, which is no error."""
+        metas = [*objects]
+        return self._attempt(lambda: self._inner.delete_versions(metas))
+
+    def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        """See `Store.unfinished`. The whole listing is fetched before it is handed out."""
+        return iter(self._attempt(lambda: [*self._inner.unfinished(prefix)]))
 
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`. The whole listing is fetched before it is handed out.
@@ -104,20 +126,20 @@ class RetryingStore(WrapperStore):
         names = key_list(keys)  # an iterator could be read only once
         self._attempt(lambda: self._inner.delete(names))
 
-    def create_upload(self, key: str) -> Upload:
+    def create_upload(self, key: str, *, tag: str | None = None, create_only: bool = False) -> Upload:
         """See `Store.create_upload`.
 
         When only the reply was lost, the first upload stays behind without parts and unseen at the key. It costs
         nothing to speak of until a life-cycle rule of the bucket aborts it.
         """
-        return self._attempt(lambda: self._inner.create_upload(key))
+        return self._attempt(lambda: self._inner.create_upload(key, tag=tag, create_only=create_only))
 
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
         """See `Store.put_part`. A part sent again replaces the one of its number."""
         return self._attempt(lambda: self._inner.put_part(upload, number, payload))
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
-        """See `Store.complete_upload`. A store recognises its own finished object by `Upload.attempt`."""
+        """See `Store.complete_upload`. A store recognises its own finished object by `Upload.tag`."""
         return self._attempt(lambda: self._inner.complete_upload(upload, parts))
 
     def abort_upload(self, upload: Upload) -> None:

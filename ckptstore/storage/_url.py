@@ -82,27 +82,29 @@ def _remote(scheme: str, url: str, options: dict[str, Any]) -> Store:
 
     if scheme in _LITERAL:
         from ckptstore.storage._transfer import TransferStore  # noqa: PLC0415 - see above
+        from ckptstore.storage._upload_notes import UPLOAD_NOTES  # noqa: PLC0415 - see above
 
         if scheme in _S3:
             require_package("s3fs", "s3")
             from ckptstore.storage._s3 import S3Store  # noqa: PLC0415 - see above
 
-            return TransferStore(RetryingStore(S3Store(url, options)))
+            return TransferStore(RetryingStore(S3Store(url, options)), journal=UPLOAD_NOTES)
         require_package("gcsfs", "gcs")
         from ckptstore.storage._gcs import GcsStore  # noqa: PLC0415 - see above
 
-        return TransferStore(RetryingStore(GcsStore(url, options)))
+        return TransferStore(RetryingStore(GcsStore(url, options)), journal=UPLOAD_NOTES)
 
     from fsspec.registry import available_protocols, registry  # noqa: PLC0415 - see above
 
     from ckptstore.storage._fsspec import FsspecStore  # noqa: PLC0415 - see above
+    from ckptstore.storage._single_writer import SingleWriterStore  # noqa: PLC0415 - see above
 
     known = {*available_protocols(), *registry}
     if scheme not in known:
         raise UnsupportedError(
             f"There is no file system for {scheme}://. fsspec knows: {', '.join(sorted(known))}.", path=url
         )
-    return RetryingStore(FsspecStore(url, options))
+    return RetryingStore(SingleWriterStore(FsspecStore(url, options)))
 
 
 def require_package(package: str, extra: str) -> None:

@@ -53,6 +53,22 @@ class WrapperStore(Store):
         """See `Store.put`."""
         return self._inner.put(key, payload)
 
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.create`."""
+        return self._inner.create(key, payload, tag=tag)
+
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
+        """See `Store.replace`."""
+        return self._inner.replace(key, payload, version=version, tag=tag)
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        """See `Store.delete_versions`."""
+        return self._inner.delete_versions(objects)
+
+    def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        """See `Store.unfinished`."""
+        return self._inner.unfinished(prefix)
+
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`."""
         return self._inner.list(prefix)
@@ -61,9 +77,9 @@ class WrapperStore(Store):
         """See `Store.delete`."""
         self._inner.delete(keys)
 
-    def create_upload(self, key: str) -> Upload:
+    def create_upload(self, key: str, *, tag: str | None = None, create_only: bool = False) -> Upload:
         """See `Store.create_upload`."""
-        return self._inner.create_upload(key)
+        return self._inner.create_upload(key, tag=tag, create_only=create_only)
 
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
         """See `Store.put_part`."""

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Verb = Literal[
-    "get", "read_into", "head", "put", "list", "delete", "create_upload", "put_part", "complete_upload", "abort_upload"
+    "get",
+    "read_into",
+    "head",
+    "put",
+    "create",
+    "replace",
+    "list",
+    "unfinished",
+    "delete",
+    "delete_versions",
+    "create_upload",
+    "put_part",
+    "complete_upload",
+    "abort_upload",
 ]
 
 
@@ -101,6 +114,35 @@ class FaultyStore(WrapperStore):
             torn=lambda: self._inner.put(key, TornPayload(payload, CrashError("in the middle of a put"))),
         )
 
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.create`."""
+        return self._call(
+            "create",
+            key,
+            lambda: self._inner.create(key, payload, tag=tag),
+            torn=lambda: self._inner.create(key, TornPayload(payload, CrashError("in the middle")), tag=tag),
+        )
+
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
+        """See `Store.replace`."""
+        return self._call(
+            "replace",
+            key,
+            lambda: self._inner.replace(key, payload, version=version, tag=tag),
+            torn=lambda: self._inner.replace(
+                key, TornPayload(payload, CrashError("in the middle")), version=version, tag=tag
+            ),
+        )
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        """See `Store.delete_versions`."""
+        metas = [*objects]
+        return self._call("delete_versions", ",".join(m.key for m in metas), lambda: self._inner.delete_versions(metas))
+
+    def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        """See `Store.unfinished`."""
+        return self._call("unfinished", prefix, lambda: iter([*self._inner.unfinished(prefix)]))
+
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`."""
         return self._call("list", prefix, lambda: iter([*self._inner.list(prefix)]))
@@ -110,9 +152,11 @@ class FaultyStore(WrapperStore):
         names = [*keys]
         self._call("delete", ",".join(names), lambda: self._inner.delete(names))
 
-    def create_upload(self, key: str) -> Upload:
+    def create_upload(self, key: str, *, tag: str | None = None, create_only: bool = False) -> Upload:
         """See `Store.create_upload`."""
-        return self._call("create_upload", key, lambda: self._inner.create_upload(key))
+        return self._call(
+            "create_upload", key, lambda: self._inner.create_upload(key, tag=tag, create_only=create_only)
+        )
 
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
         """See `Store.put_part`."""

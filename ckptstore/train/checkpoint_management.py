@@ -11,15 +11,21 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from errno import EISDIR
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptstore._clock import Clock, SystemClock
 from ckptstore.checkpoint import CheckpointDirectory
+from ckptstore.checkpoint.files import delete_files, files_of
+from ckptstore.checkpoint.pins import ReadingStore, pin_entry
 from ckptstore.checkpoint.state_paths import generate_checkpoint_state
 from ckptstore.errors import CheckpointNotFoundError, InvalidArgumentError, NotFoundError, StorageError
+from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import META_SUFFIX, STATE_FILE, expand_v1_pattern, index_name, meta_name, parse_name
 from ckptstore.format.state import CheckpointState
-from ckptstore.storage import from_url, join_path, split_path
+from ckptstore.storage import Store, from_url, join_path, split_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Path = str | os.PathLike[str]
 Options = Mapping[str, Any] | None
@@ -51,14 +57,15 @@ def get_checkpoint_state(
     """
     with from_url(checkpoint_dir, storage_options) as store:
         directory = CheckpointDirectory(store, latest_filename or STATE_FILE)
-        state = directory.read_state()
-        if state is None:
+        snapshot = directory.file.read()
+        if snapshot is None:
             return None
+        state = CheckpointState.from_bytes(snapshot.data)
         return replace(
             state,
-            model_checkpoint_path=full_path(checkpoint_dir, directory.resolve(state.model_checkpoint_path)),
+            model_checkpoint_path=full_path(checkpoint_dir, directory.file.resolve(state.model_checkpoint_path)),
             all_model_checkpoint_paths=tuple(
-                full_path(checkpoint_dir, directory.resolve(path)) for path in state.all_model_checkpoint_paths
+                full_path(checkpoint_dir, directory.file.resolve(path)) for path in state.all_model_checkpoint_paths
             ),
         )
 
@@ -80,7 +87,7 @@ def latest_checkpoint(
             return None
         if not directory.exists(key):
             raise CheckpointNotFoundError(
-                f"The latest checkpoint {store.path(key)}, which {directory.state_path} names, is not there; "
+                f"The latest checkpoint {store.path(key)}, which {directory.file.path} names, is not there; "
                 "nothing older is taken in its place unasked. `ckptstore ls` shows what is there.",
                 path=store.path(key),
             )
@@ -124,7 +131,7 @@ def update_checkpoint_state(
         save_relative_paths=save_relative_paths,
     )
     with from_url(save_dir, storage_options) as store:
-        CheckpointDirectory(store, latest_filename or STATE_FILE).write_state(state)
+        CheckpointDirectory(store, latest_filename or STATE_FILE).set_state(state)
 
 
 def checkpoint_exists(checkpoint_prefix: Path, *, storage_options: Options = None) -> bool:
@@ -186,9 +193,48 @@ def remove_checkpoint(
         raise InvalidArgumentError(f"meta_graph_suffix={meta_graph_suffix!r} is the ending of other files.")
     with from_url(parent, storage_options) as store:
         directory = CheckpointDirectory(store)
-        directory.remove([key], meta_graph_suffix)
+        delete_files(store, files_of(key, store.list(f"{key}."), meta_graph_suffix), conditional=False)
         v1 = (expand_v1_pattern(key) or [key]) if directory.has_v1(key) else []
         store.delete([*v1, meta_name(key, meta_graph_suffix)])
+
+
+def wait_for_new_checkpoint(
+    checkpoint_dir: Path,
+    last_checkpoint: str | None = None,
+    seconds_to_sleep: float = 1.0,
+    timeout: float | None = None,
+    *,
+    storage_options: Options = None,
+    clock: Clock | None = None,
+) -> str | None:
+    """Waits until the latest checkpoint is another one.
+
+    Args:
+        checkpoint_dir: A directory, or the URL of one; it need not be there yet.
+        last_checkpoint: The path that is known already. None: any will do.
+        seconds_to_sleep: Between two looks.
+        timeout: How long to wait, in seconds; None: for ever.
+        storage_options: For fsspec.
+        clock: By default the system's.
+
+    Returns:
+        Its path, or None after the timeout.
+
+    Raises:
+        StateMissingError, StateCorruptError: The state file is lost, or cannot be read.
+        StorageError: The store cannot be asked; there is no such bucket.
+    """
+    clock = clock or SystemClock()
+    deadline = None if timeout is None else clock.monotonic() + timeout
+    with from_url(checkpoint_dir, storage_options) as store:
+        directory = CheckpointDirectory(store)
+        while True:
+            key = directory.latest()
+            if key is not None and (path := full_path(checkpoint_dir, key)) != last_checkpoint:
+                return path
+            if deadline is not None and clock.monotonic() + seconds_to_sleep > deadline:
+                return None
+            clock.sleep(seconds_to_sleep)
 
 
 def checkpoints_iterator(
@@ -197,6 +243,7 @@ def checkpoints_iterator(
     timeout: float | None = None,
     timeout_fn: Callable[[], bool] | None = None,
     *,
+    every: bool = False,
     storage_options: Options = None,
     clock: Clock | None = None,
 ) -> Iterator[str]:
@@ -207,6 +254,9 @@ def checkpoints_iterator(
         min_interval_secs: The least time between two of them, in seconds.
         timeout: How long to wait for one, in seconds; None: for ever.
         timeout_fn: Asked after a timeout whether to stop; without it, a timeout stops.
+        every: Yield every checkpoint that is listed from now on, in the order in which they were saved, and not just
+            the one that is the latest at the time. Those that wait for their turn are pinned: no trainer and no pruner
+            of ours removes them before. (A checkpoint that comes and goes between two looks is missed.)
         storage_options: For fsspec.
         clock: By default the system's.
 
@@ -215,22 +265,71 @@ def checkpoints_iterator(
         StorageError: The store cannot be asked; there is no such bucket.
     """
     clock = clock or SystemClock()
-    last: str | None = None
-    while True:
-        deadline = None if timeout is None else clock.monotonic() + timeout
-        while (found := _newest(checkpoint_dir, storage_options)) is None or found == last:
-            if deadline is not None and clock.monotonic() + _POLL_SECONDS > deadline:
-                found = None
-                break
-            clock.sleep(_POLL_SECONDS)
-        if found is None:
-            if timeout_fn is None or timeout_fn():
-                return
-            continue
-        last = found
-        started = clock.monotonic()
-        yield found
-        clock.sleep(min_interval_secs - (clock.monotonic() - started))
+    with from_url(checkpoint_dir, storage_options) as store, _Arrivals(store, clock, every=every) as arrivals:
+        while True:
+            deadline = None if timeout is None else clock.monotonic() + timeout
+            while (key := arrivals.next()) is None:
+                if deadline is not None and clock.monotonic() + _POLL_SECONDS > deadline:
+                    break
+                clock.sleep(_POLL_SECONDS)
+            if key is None:
+                if timeout_fn is None or timeout_fn():
+                    return
+                continue
+            started = clock.monotonic()
+            yield full_path(checkpoint_dir, key)
+            clock.sleep(min_interval_secs - (clock.monotonic() - started))
+
+
+class _Arrivals:
+    """The checkpoints of a directory, as they come."""
+
+    def __init__(self, store: Store, clock: Clock, *, every: bool) -> None:
+        self._directory = CheckpointDirectory(store)
+        self._clock = clock
+        self._every = every
+        self._last: Entry | None = None
+        self._waiting: list[ReadingStore] = []
+        self._current: ReadingStore | None = None
+
+    def next(self) -> str | None:
+        """The next one's key, or None if there is none yet. It is pinned until it is asked for the one after it."""
+        self._release()
+        ledger = self._directory.ledger()
+        if ledger is not None:
+            for entry in self._new(ledger):
+                self._waiting.append(pin_entry(self._directory, ledger, entry, self._clock))
+                self._last = entry
+        for store in self._waiting:
+            store.renew()
+        if not self._waiting:
+            return None
+        self._current = self._waiting.pop(0)
+        return self._current.entry.prefix
+
+    def _new(self, ledger: Ledger) -> Sequence[Entry]:
+        latest = next(entry for entry in ledger.listed if entry.prefix == ledger.latest)
+        if self._last is not None and self._last.same(latest):
+            return ()
+        if not self._every:
+            return (latest,)
+        known = [
+            index for index, entry in enumerate(ledger.listed) if self._last is not None and entry.same(self._last)
+        ]
+        return ledger.listed[known[0] + 1 :] if known else ledger.listed
+
+    def _release(self) -> None:
+        if self._current is not None:
+            self._current.unpin()
+            self._current = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+        for store in self._waiting:
+            store.unpin()
 
 
 def _plain(path: Path) -> str:
@@ -241,10 +340,3 @@ def _plain(path: Path) -> str:
     for scheme in ("file://", "local://"):
         text = text.removeprefix(scheme)
     return text
-
-
-def _newest(checkpoint_dir: Path, storage_options: Options) -> str | None:
-    try:
-        return latest_checkpoint(checkpoint_dir, storage_options=storage_options)
-    except CheckpointNotFoundError:
-        return None  # removed since the state was read: the next look tells

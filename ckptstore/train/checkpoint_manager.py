@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,36 +13,34 @@ import numpy as np
 from ckptstore._arguments import as_count, as_hours, as_step
 from ckptstore._clock import Clock, SystemClock
 from ckptstore.bundle import BundleWriter
-from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader, isolated, open_source
-from ckptstore.checkpoint.retention import Kept, sweep_as_manager
+from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader
+from ckptstore.checkpoint.pins import open_pinned
+from ckptstore.checkpoint.policies import Decision, Policy
+from ckptstore.checkpoint.retention import Sweep
+from ckptstore.checkpoint.writer import CheckpointWriter
 from ckptstore.errors import (
     CheckpointExistsError,
     CheckpointNotFoundError,
     InvalidArgumentError,
     NotFoundError,
-    StorageError,
     UnsafePathError,
     located,
 )
+from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import meta_name, parse_step, step_name
-from ckptstore.format.state import CheckpointState
 from ckptstore.format.tensor import as_array
 from ckptstore.graph import RunInfo
 from ckptstore.storage import Store, check_key, from_url
+from ckptstore.train.background import BackgroundSaves, staged
 from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import fill
 from ckptstore.train.items import flatten
+from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, stored_metrics
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
-
-_log = logging.getLogger("ckptstore")
-
-
-class RetentionWarning(UserWarning):
-    """A checkpoint that is no longer listed could not be deleted. The save itself is safe."""
 
 
 class CheckpointManager:
@@ -52,6 +50,9 @@ class CheckpointManager:
     in the middle leaves the directory as it was. TensorFlow reads what is written, and a directory that TensorFlow
     wrote is carried on.
 
+    The first save takes the directory over. If another job saves into it, perhaps the one that this one is the restart
+    of, that job's next save raises FencedError, and changes nothing. Restoring takes nothing over.
+
     Used as a context manager, it lets go of its connections at the end.
 
     Args:
@@ -59,6 +60,9 @@ class CheckpointManager:
         max_to_keep: How many checkpoints to keep, at least 1; None: all.
         keep_checkpoint_every_n_hours: Of those that are more than max_to_keep, preserve one every so many hours, for
             ever; a preserved checkpoint is no longer listed, and `restore` still finds its step.
+        retention: What to keep, instead of the two: `LatestN(3) | EveryNHours(2)`. See `ckptstore.Policy`.
+        grace_hours: How long the files of a checkpoint stay after it left the list, in hours, for readers that do not
+            say that they read: TensorFlow's. ckptstore's own pin what they read, and need no grace.
         checkpoint_name: The base of the checkpoints' names: step 1200 of "ckpt" is "ckpt-1200".
         save_interval_steps: What `should_save` goes by.
         max_shard_bytes: Cut the data into files of at most this size (a single tensor may be larger), which are
@@ -81,6 +85,8 @@ class CheckpointManager:
         *,
         max_to_keep: int | None = 5,
         keep_checkpoint_every_n_hours: float | None = None,
+        retention: Policy | None = None,
+        grace_hours: float = 0.0,
         checkpoint_name: str = "ckpt",
         save_interval_steps: int = 1,
         max_shard_bytes: int | None = None,
@@ -92,25 +98,43 @@ class CheckpointManager:
             raise InvalidArgumentError(f"checkpoint_name must be a str, not {checkpoint_name!r}.")
         if "/" in check_key(checkpoint_name) or not _is_utf8(checkpoint_name):
             raise UnsafePathError(f"checkpoint_name must be a plain name in UTF-8, not {checkpoint_name!a}.")
-        self._max_to_keep = None if max_to_keep is None else as_count(max_to_keep, "max_to_keep")
+        most = None if max_to_keep is None else as_count(max_to_keep, "max_to_keep")
         hours = keep_checkpoint_every_n_hours
-        self._keep_hours = None if hours is None else as_hours(hours, "keep_checkpoint_every_n_hours")
+        hours = None if hours is None else as_hours(hours, "keep_checkpoint_every_n_hours")
+        if retention is not None and (most != 5 or hours is not None):
+            raise InvalidArgumentError("Pass retention, or max_to_keep and keep_checkpoint_every_n_hours; not both.")
+        if retention is not None and not isinstance(retention, Policy):
+            raise InvalidArgumentError(f"retention must be a policy such as ckptstore.LatestN(3), not {retention!r}.")
+        grace = as_hours(grace_hours, "grace_hours", zero=True) * 3600.0
         self._name = checkpoint_name
         self._interval = as_count(save_interval_steps, "save_interval_steps")
         self._max_shard_bytes = None if max_shard_bytes is None else as_count(max_shard_bytes, "max_shard_bytes")
         self._object_based = object_based
         self._clock = clock or SystemClock()
-        self._leftover: list[str] = []
-        self._notes_left = False
-        self._last_preserved = 0.0
         self._store: Store = from_url(directory, storage_options)
         self._path = os.fspath(directory)
         self._directory = CheckpointDirectory(self._store)
+        self._writer = CheckpointWriter(self._directory, grace=grace)
+        self._background = BackgroundSaves()
         try:
-            self._remember(self._directory.load_state())
+            ledger = self._directory.ledger()
         except BaseException:
             self._store.close()
             raise
+        self._retention: Retention
+        if retention is not None:
+            self._retention = PolicyRetention(
+                retention, metrics=lambda entry: stored_metrics(self._directory, entry.prefix), clock=self._clock
+            )
+        else:
+            self._retention = CountRetention(
+                most,
+                hours,
+                ledger=ledger,
+                file_times=lambda: {c.prefix: c.modified for c in self._directory.stored()},
+                clock=self._clock,
+                path=self._directory.file.path,
+            )
 
     # -- what is there
 
@@ -122,7 +146,7 @@ class CheckpointManager:
     @property
     def checkpoints(self) -> list[str]:
         """The paths of all listed checkpoints, oldest first."""
-        return [full_path(self._path, key) for key in self._listed()]
+        return [full_path(self._path, entry.prefix) for entry in self._listed()]
 
     @property
     def latest_checkpoint(self) -> str | None:
@@ -141,7 +165,7 @@ class CheckpointManager:
 
     def all_steps(self) -> list[int]:
         """The steps of all listed checkpoints, in ascending order."""
-        return sorted(step for key in self._listed() if (step := parse_step(key)) is not None)
+        return sorted(step for entry in self._listed() if (step := parse_step(entry.prefix)) is not None)
 
     def should_save(self, step: int) -> bool:
         """Whether a step is one of those that save_interval_steps picks. `save` itself saves any step."""
@@ -153,7 +177,7 @@ class CheckpointManager:
         Raises:
             CheckpointNotFoundError: There is no such step.
         """
-        return dict(self._run_info(self._find(step)).metrics)
+        return dict(self._run_info(self._find(step).prefix).metrics)
 
     def metadata(self, step: int | None = None) -> dict[str, Any]:
         """The metadata that were saved with a step (None: the latest); empty if there were none.
@@ -161,7 +185,7 @@ class CheckpointManager:
         Raises:
             CheckpointNotFoundError: There is no such step.
         """
-        return dict(self._run_info(self._find(step)).metadata)
+        return dict(self._run_info(self._find(step).prefix).metadata)
 
     def best_step(self, metric: str, mode: Literal["min", "max"] = "min") -> int | None:
         """The listed step with the least or greatest value of a metric; of equals the latest; NaN counts as none.
@@ -172,9 +196,9 @@ class CheckpointManager:
         if mode not in ("min", "max"):
             raise InvalidArgumentError(f"mode must be 'min' or 'max', not {mode!r}.")
         best: tuple[float, int] | None = None
-        for key in self._listed():
-            value = self._run_info(key).metrics.get(metric)
-            step = parse_step(key)
+        for entry in self._listed():
+            value = self._run_info(entry.prefix).metrics.get(metric)
+            step = parse_step(entry.prefix)
             if value is None or step is None or np.isnan(value):
                 continue
             rank = -value if mode == "min" else value
@@ -193,7 +217,7 @@ class CheckpointManager:
         metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
     ) -> str:
-        """Saves a step, makes it the latest, and deletes what is then more than max_to_keep.
+        """Saves a step, makes it the latest, and deletes what is then no longer to be kept.
 
         Order on the store: data, `.meta`, `.index`, state file, deletions. Once this returns the checkpoint is durable.
 
@@ -210,53 +234,105 @@ class CheckpointManager:
         Raises:
             CheckpointExistsError: The step is saved already.
             InvalidArgumentError, IncompatibleTensorError: Something cannot be saved; nothing was written.
+            FencedError: Another job has taken the directory over; nothing was changed. Do not save again: stop.
+            SaveAbortedError: Somebody gave this save up while it was under way.
+            CommitUnknownError: The store stopped answering just when the step was made to count; `latest_step` tells.
             StateError: The state file was lost or damaged meanwhile; nothing that was there is changed.
-            StorageError: The store refused. The directory counts the same checkpoints as before, unless it was the
-                reply to the state file's own put that was lost: `latest_step` tells.
+            UnsupportedError: The store does not keep its word, so nothing would be safe on it.
+            StorageError: The store refused. The directory counts the same checkpoints as before.
         """
-        number = as_step(step)
-        flat = flatten(items)
-        now = self._clock.time()
+        self._background.wait()
+        number, now = as_step(step), self._clock.time()
         info = RunInfo.of(number, now, metrics, metadata)
-        state = self._directory.load_state()
-        kept = self._kept(state)
-        listed = [] if state is None else self._directory.listed(state)
-        key = step_name(self._name, number)
-        taken = self._directory.has_bundle(key) or key in self._leftover
-        preserved = self._directory.preserved() if taken or self._keep_hours is not None else []
-        replaced = [other for other in (*listed, *preserved) if parse_step(other) == number]
-        if replaced and not overwrite:
-            raise CheckpointExistsError(
-                f"Step {number} is saved already, as {self._store.path(replaced[0])}; save another step, or pass "
-                "overwrite=True.",
-                path=self._store.path(replaced[0]),
-            )
-        if replaced or taken:
-            # The name is taken: by the step to be replaced, by one that is preserved, or by a save that died before
-            # it counted. None of them is touched; a directory of its own keeps the new files apart from theirs.
-            key = isolated(key)
-        writer = BundleWriter(self._store, key, max_shard_bytes=self._max_shard_bytes)
+        return self._save(number, now, info, flatten(items), overwrite=overwrite)
+
+    def save_async(
+        self,
+        step: int,
+        items: Mapping[str, Any],
+        *,
+        metrics: Mapping[str, float] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Future[str]:
+        """As `save`, but goes on in the background once the arrays are copied.
+
+        One save goes on at a time: this waits for the one before. A save that fails, and whose result nobody has asked
+        for, is told by the next call of `save`, `save_async`, `wait_until_finished` or `close`; if there is none, the
+        process ends with a message and the exit code 1.
+
+        Returns:
+            The path to be. Only its `result()` is the acknowledgement that the checkpoint counts.
+
+        Raises:
+            InvalidArgumentError, IncompatibleTensorError: Something cannot be saved.
+            CheckpointError: The save before this one failed.
+        """
+        number, now = as_step(step), self._clock.time()
+        info = RunInfo.of(number, now, metrics, metadata)
+        flat = flatten(items)
+        self._background.wait()  # before another copy takes its memory
+        copies = staged(flat)
+        return self._background.submit(lambda: self._save(number, now, info, copies, overwrite=overwrite))
+
+    def wait_until_finished(self) -> None:
+        """Waits until nothing is being saved.
+
+        Raises:
+            CheckpointError: The last asynchronous save failed, and nobody has asked for its result.
+        """
+        self._background.wait()
+
+    def _save(self, number: int, now: float, info: RunInfo, flat: Mapping[str, Any], *, overwrite: bool) -> str:
+        writer = BundleWriter(self._store, "", max_shard_bytes=self._max_shard_bytes)
         fill(writer, flat, object_based=self._object_based, save_counter=number)
 
-        kept = [item for item in kept if item.path not in replaced]
-        sweep = sweep_as_manager([*kept, Kept(key, now)], self._max_to_keep, self._keep_hours, self._last_preserved)
-        new_state = CheckpointState(
-            key,
-            tuple(item.path for item in sweep.listed),
-            tuple(item.time for item in sweep.listed),
-            sweep.mark,
-        )
-        marks = [item.path for item in sweep.preserved]
-        self._directory.write(key, writer, info.encode(), new_state, first=state is None, preserve=marks)
-        self._last_preserved = sweep.mark
-        self._saved[key] = now
-        self._tidy(
-            [*replaced, *(item.path for item in sweep.removed)],
-            keep={item.path for item in sweep.listed},
-            unmark=[other for other in replaced if other in preserved],
-            notes=self._notes_left or state is None,
-        )
+        def plan(ledger: Ledger, new: Entry) -> Sweep:
+            replaced = [entry for entry in ledger.live if parse_step(entry.prefix) == number]
+            self._refuse(number, () if overwrite else replaced)
+            rest = [entry for entry in ledger.listed if parse_step(entry.prefix) != number]
+            sweep = self._retention.sweep([*rest, new])
+            return replace(sweep, removed=(*replaced, *sweep.removed))
+
+        ledger = self._writer.session.ledger
+        if ledger is not None and not overwrite:  # before anything is written at all
+            self._refuse(number, [entry for entry in ledger.live if parse_step(entry.prefix) == number])
+        key, sweep = self._writer.save(step_name(self._name, number), writer, info.encode(), now, plan)
+        self._retention.committed(Entry(key, time=now), sweep)
         return full_path(self._path, key)
+
+    def acquire(self) -> None:
+        """Takes the directory over for saving now, instead of at the first save.
+
+        A wrong bucket, a right that is missing, or a store on which no commit would be safe, then shows before the
+        training and not after its first hour; and whoever else saves here is fenced.
+
+        Raises:
+            UnsupportedError: The store does not keep its word.
+            StateError: It is not known which checkpoints count.
+            StorageError: The store cannot be reached, or refuses.
+        """
+        self._background.wait()
+        self._writer.session.begin()
+
+    def prune(self, *, dry_run: bool = False) -> list[Decision]:
+        """Applies the retention now, without a save.
+
+        Args:
+            dry_run: Change nothing.
+
+        Returns:
+            For each listed checkpoint, oldest first, whether it stays, and why.
+
+        Raises:
+            StateError, StorageError: As in `save`.
+        """
+        self._background.wait()
+        decisions = self._retention.decide(self._listed())
+        if not dry_run and not all(decision.keep for decision in decisions):
+            self._writer.session.begin()
+            self._writer.prune(lambda ledger: self._retention.sweep(ledger.listed))
+        return decisions
 
     # -- restoring
 
@@ -283,7 +359,8 @@ class CheckpointManager:
             DataLossError: It is damaged. Nothing older is restored in its place unasked.
             StateError: The state file is missing or cannot be read.
         """
-        return self._read(self._find(step), names, assignment_map, strict)
+        with self.reader(step) as reader:
+            return reader.restore(names, assignment_map, strict=strict)
 
     def restore_or_initialize(
         self, init_fn: Callable[[], Mapping[str, Any]]
@@ -294,25 +371,34 @@ class CheckpointManager:
 
         Only an empty directory makes a fresh start: whatever else is wrong raises, as in `restore`.
         """
-        key = self._directory.latest()
-        if key is None:
+        ledger = self._directory.ledger()
+        if ledger is None:
             initial = init_fn()
             flat = {} if initial == {} else flatten(initial)
             # An array that is one already is handed on as it is.
             return 0, {name: as_array(value, name)[0] for name, value in flat.items()}
-        return self._step_of(key), self._read(key, None, None, True)
+        reader, entry = self._open(ledger, None)
+        with reader:
+            return self._step_of(entry.prefix), reader.restore()
 
     def reader(self, step: int | None = None) -> CheckpointReader:
-        """Opens a step (None: the latest) for reading it in parts.
+        """Opens a step (None: the latest) for reading it in parts. It is pinned until the reader is closed.
 
         Raises:
             CheckpointNotFoundError, DataLossError, StateError: As in `restore`.
         """
-        return CheckpointReader(open_source(self._store, self._find(step)))
+        return self._open(self._directory.ledger(), step)[0]
 
     def close(self) -> None:
-        """Lets go of connections. Closing twice is harmless."""
-        self._store.close()
+        """Waits for saves under way, and lets go of connections. Closing twice is harmless.
+
+        Raises:
+            CheckpointError: The last asynchronous save failed, and nobody has asked for its result.
+        """
+        try:
+            self._background.close()
+        finally:
+            self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -323,34 +409,43 @@ class CheckpointManager:
         self.close()
 
     def __repr__(self) -> str:
-        return f"CheckpointManager({self._store.url}, max_to_keep={self._max_to_keep})"
+        return f"CheckpointManager({self._store.url}, {self._retention!r})"
 
     # -- inside
 
-    def _listed(self) -> list[str]:
-        state = self._directory.load_state()
-        return [] if state is None else self._directory.listed(state)
+    def _listed(self) -> tuple[Entry, ...]:
+        ledger = self._directory.ledger()
+        return () if ledger is None else ledger.listed
 
-    def _find(self, step: int | None) -> str:
+    def _refuse(self, step: int, saved: Sequence[Entry]) -> None:
+        for entry in saved:
+            raise CheckpointExistsError(
+                f"Step {step} is saved already, as {self._store.path(entry.prefix)}; save another step, or pass "
+                "overwrite=True.",
+                path=self._store.path(entry.prefix),
+            )
+
+    def _find(self, step: int | None) -> Entry:
+        return self._choose(self._directory.ledger(), step)
+
+    def _choose(self, ledger: Ledger | None, step: int | None) -> Entry:
+        """The entry of a step, the latest if it is None."""
         if step is None:
-            key = self._directory.latest()
-            if key is None:
+            if ledger is None:
                 raise CheckpointNotFoundError(
                     f"{self._store.url} holds no checkpoints; restore_or_initialize() starts afresh where there are "
                     "none.",
                     path=self._store.url,
                 )
-            return key
+            return next(entry for entry in reversed(ledger.listed) if entry.prefix == ledger.latest)
         number = as_step(step)
-        listed = self._listed()
-        found = [key for key in listed if parse_step(key) == number]
-        found = [key for key in found if parse_step(key, self._name) is not None] or found
-        if found:
-            return found[-1]
-        for key in reversed(self._directory.preserved()):
-            if parse_step(key) == number and self._directory.has_bundle(key):
-                return key
-        steps = [s for key in listed if (s := parse_step(key)) is not None]
+        listed = () if ledger is None else ledger.listed
+        for group in (listed, () if ledger is None else ledger.kept):
+            found = [entry for entry in group if parse_step(entry.prefix) == number]
+            found = [entry for entry in found if parse_step(entry.prefix, self._name) is not None] or found
+            if found:
+                return found[-1]
+        steps = [s for entry in listed if (s := parse_step(entry.prefix)) is not None]
         raise CheckpointNotFoundError(
             f"{self._store.url} holds no step {number}; its steps are "
             f"{', '.join(map(str, sorted(steps)[-20:])) or 'none'}. (What no state lists is read with "
@@ -358,18 +453,8 @@ class CheckpointManager:
             path=self._store.path(step_name(self._name, number)),
         )
 
-    def _read(
-        self, key: str, names: Iterable[str] | None, assignment_map: Mapping[str, Any] | None, strict: bool
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        try:
-            reader = CheckpointReader(open_source(self._store, key))
-        except CheckpointNotFoundError as error:
-            raise CheckpointNotFoundError(
-                f"{error.message} The state file {self._directory.state_path} names it; restore another step if there "
-                f"is one.",
-                path=error.path,
-            ) from error
-        return reader.restore(names, assignment_map, strict=strict)
+    def _open(self, ledger: Ledger | None, step: int | None) -> tuple[CheckpointReader, Entry]:
+        return open_pinned(self._directory, ledger, lambda now: self._choose(now, step), clock=self._clock)
 
     def _step_of(self, key: str) -> int:
         step = parse_step(key)
@@ -392,63 +477,6 @@ class CheckpointManager:
             ) from None
         with located(self._store.path(meta.key)):
             return RunInfo.decode(data)
-
-    def _remember(self, state: CheckpointState | None) -> None:
-        """Takes over from a state file what TensorFlow's rule goes by, once, as TensorFlow does."""
-        now = self._clock.time()
-        self._opened = now
-        self._saved: dict[str, float] = {}  # when this manager saved what it saved
-        self._let_go = float("-inf")
-        # The first period counts from just before the manager was made.
-        self._last_preserved = now - 1.0
-        stored = state.last_preserved_timestamp if state is not None else 0.0
-        if stored > now:
-            _log.warning(
-                "%s is %.0f s ahead of the clock, which was set back", self._directory.state_path, stored - now
-            )
-            self._last_preserved = now
-        elif stored:
-            self._last_preserved = self._let_go = stored
-
-    def _kept(self, state: CheckpointState | None) -> list[Kept]:
-        """The listed checkpoints that are managed, with the times that the rule goes by."""
-        if state is None:
-            return []
-        keys = self._directory.listed(state)
-        stamps = list(state.all_model_checkpoint_timestamps)
-        if len(stamps) != len(keys) or not np.isfinite(stamps).all():
-            # TensorFlow's Saver lists checkpoints without times, and its CheckpointManager would then never delete
-            # them. The files' own times stand in.
-            times = {c.prefix: c.modified for c in self._directory.stored()}
-            return [Kept(key, self._saved.get(key) or times.get(key) or self._opened) for key in keys]
-        # TensorFlow leaves alone, and on the store, what is not newer than the last that was preserved. What is older
-        # can only be listed because the clock was set back, and is not forgotten for that.
-        return [
-            Kept(key, self._saved.get(key, min(stamp, self._opened)))
-            for key, stamp in zip(keys, stamps, strict=True)
-            if key in self._saved or min(stamp, self._opened) != self._let_go
-        ]
-
-    def _tidy(self, keys: list[str], *, keep: set[str], unmark: list[str], notes: bool) -> None:
-        """Deletes what is listed no more. The save counts already, so a failure must not look like one of it."""
-        self._notes_left = notes
-        pending = [key for key in (*self._leftover, *keys) if key not in keep]
-        try:
-            self._directory.remove(pending)
-            self._leftover = []
-            if unmark:
-                self._directory.unmark(unmark)
-            if notes:
-                self._directory.clear_first_saves()
-                self._notes_left = False
-        except StorageError as error:
-            self._leftover = pending
-            what = f"deleting {', '.join(pending)}" if pending else "tidying up"
-            warnings.warn(
-                f"The checkpoint is saved; {what} failed ({error.message}) and is tried again with the next save.",
-                RetentionWarning,
-                stacklevel=3,
-            )
 
 
 def _is_utf8(text: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptstore._clock import Clock, SystemClock
 from ckptstore.bundle import BundleWriter
 from ckptstore.checkpoint import (
     CheckpointDirectory,
@@ -17,8 +18,10 @@ from ckptstore.checkpoint import (
     verify_checkpoint,
     verify_directory,
 )
+from ckptstore.checkpoint.pins import open_pinned
 from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidArgumentError, UnsafePathError
+from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import STATE_FILE, meta_name, parse_name
 from ckptstore.storage import Store, from_url, split_path
 from ckptstore.train.checkpoint_management import Options, Path
@@ -122,49 +125,54 @@ def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | No
     return from_url(path, storage_options), None
 
 
-def opened(path: Path, storage_options: Options = None) -> tuple[Store, str]:
-    """The store and key of a checkpoint that is named by its prefix, or by a directory whose latest it is.
-
-    The caller closes the store.
-
-    Raises:
-        CheckpointNotFoundError: There is neither.
-        StateMissingError, StateCorruptError: The directory's state file.
-    """
-    store, key = locate(path, storage_options)
-    try:
-        key = key or CheckpointDirectory(store).latest()
-        if key is None:
-            raise CheckpointNotFoundError(
-                f"There is no checkpoint {path}, and no directory of that name with a state file in it.", path=str(path)
-            )
-    except BaseException:
-        store.close()
-        raise
-    return store, key
-
-
 def load_checkpoint(
-    ckpt_dir_or_file: Path, *, verify: bool = True, storage_options: Options = None
+    ckpt_dir_or_file: Path, *, verify: bool = True, storage_options: Options = None, clock: Clock | None = None
 ) -> CheckpointReader:
     """Opens a checkpoint for reading; no tensor is read yet.
+
+    The latest checkpoint of a directory is pinned until the reader is closed: no `ckptstore prune`, and no trainer,
+    deletes it meanwhile.
 
     Args:
         ckpt_dir_or_file: A prefix, a V1 file, or a directory (then its latest checkpoint); or a URL.
         verify: Whether tensors that are read whole are held against their checksums.
         storage_options: For fsspec.
+        clock: By default the system's.
 
     Raises:
         CheckpointNotFoundError: There is none.
         DataLossError: Its index is damaged.
         StateMissingError, StateCorruptError: The directory's state file.
     """
-    store, key = opened(ckpt_dir_or_file, storage_options)
+    clock = clock or SystemClock()
+    store = from_url(ckpt_dir_or_file, storage_options)
     try:
-        return CheckpointReader(open_source(store, key), verify=verify, on_close=store.close)
+        directory = CheckpointDirectory(store)
+        snapshot = directory.file.read()  # TensorFlow looks for a directory first, too
+        if snapshot is not None:
+            return open_pinned(directory, snapshot.ledger, _latest, clock=clock, verify=verify, on_close=store.close)[0]
     except BaseException:
         store.close()
         raise
+    store.close()
+    store, key = locate(ckpt_dir_or_file, storage_options)
+    try:
+        if key is not None:
+            return CheckpointReader(open_source(store, key), verify=verify, on_close=store.close)
+        CheckpointDirectory(store).load()  # a directory that has lost its state file says so
+        raise CheckpointNotFoundError(
+            f"There is no checkpoint {ckpt_dir_or_file}, and no directory of that name with a state file in it.",
+            path=str(ckpt_dir_or_file),
+        )
+    except BaseException:
+        store.close()
+        raise
+
+
+def _latest(ledger: Ledger | None) -> Entry:
+    if ledger is None:
+        raise CheckpointNotFoundError("The directory's checkpoints are gone.")
+    return next(entry for entry in ledger.listed if entry.prefix == ledger.latest)
 
 
 def list_variables(ckpt_dir_or_file: Path, *, storage_options: Options = None) -> list[tuple[str, list[int]]]:

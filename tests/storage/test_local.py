@@ -26,7 +26,7 @@ from ckptstore.errors import (
     UnsafePathError,
 )
 from ckptstore.storage import LocalStore, Payload, _posix
-from ckptstore.storage._local import TEMPORARY_NAME
+from ckptstore.storage._temporary_file import TEMPORARY_NAME
 from ckptstore.storage._walk import walk_files
 from ckptstore.testing import StoreTests
 
@@ -276,7 +276,7 @@ LocalStore(sys.argv[1]).put("big", payload)
         os.kill(child.pid, signal.SIGKILL)
     assert store.get("big")[0] == b"old"
     assert [meta.key for meta in store.list()] == ["big"]
-    [left] = store.temporaries()
+    [left] = store.unfinished()
     assert left.size >= 40 << 20
     assert TEMPORARY_NAME.fullmatch(left.key.encode())
     store.delete([left.key])
@@ -288,7 +288,7 @@ def test_readers_never_see_a_temporary_file(store, root):
         def __iter__(self):
             yield memoryview(b"half")
             seen.append([meta.key for meta in store.list()])
-            seen.append([TEMPORARY_NAME.fullmatch(m.key.rpartition("/")[2].encode()) for m in store.temporaries()])
+            seen.append([TEMPORARY_NAME.fullmatch(m.key.rpartition("/")[2].encode()) for m in store.unfinished()])
             seen.append(store.get("d/a")[0])
             yield memoryview(b"rest")
 
@@ -318,7 +318,7 @@ def test_names_that_resemble_temporary_files_are_not_hidden(store, root):
     for name in names:
         store.put(name, Payload.of(b"x"))
     assert sorted(meta.key for meta in store.list()) == sorted(names)
-    assert list(store.temporaries()) == []
+    assert list(store.unfinished()) == []
 
 
 def test_a_put_that_would_be_hidden_is_refused(store):

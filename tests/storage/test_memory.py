@@ -14,7 +14,7 @@ class MemoryTests(StoreTests):
         return self.memory._objects[key].data
 
     def raw_put(self, key, data):
-        self.memory._store(key, data)
+        self.memory.put(key, Payload.of(data))
 
     def raw_keys(self):
         return set(self.memory._objects)

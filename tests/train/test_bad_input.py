@@ -17,7 +17,7 @@ import pytest
 
 import ckptstore as ck
 from ckptstore import errors
-from ckptstore.checkpoint import plan_assignment
+from ckptstore.checkpoint import CheckpointDirectory, plan_assignment
 from ckptstore.storage import LocalStore, MemoryStore, Payload, Store, WrapperStore
 from ckptstore.testing import CrashError, Fault, FaultyStore, ManualClock
 from ckptstore.train import checkpoint_manager as module
@@ -34,7 +34,12 @@ def is_step(found: dict[str, Any], step: int) -> bool:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+    """What TensorFlow would see: the files but for the private ones, and of the state file its own part."""
+    found = {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+    if "checkpoint" in found:
+        lines = found["checkpoint"].splitlines(keepends=True)
+        found["checkpoint"] = b"".join(line for line in lines if not line.startswith(b"#"))
+    return {name: data for name, data in found.items() if not name.startswith(".ckptstore/")}
 
 
 @pytest.fixture(scope="module")
@@ -506,11 +511,13 @@ def nothing_lost(directory: Path, before: dict[str, bytes], *, old: int | None, 
     assert ck.verify(directory).ok
 
 
+@pytest.mark.filterwarnings("ignore::ckptstore.RetentionWarning")  # the save counts, and its tidying up failed
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_disk_that_fills_up_at_any_write_loses_nothing(template, tmp_path, first, half, error):
     kind = errors.StorageError if error == errno.EIO else errors.StorageFullError
+    failures = 0
     for number in range(1, 40):
         directory = tmp_path / str(number)
         if not first:
@@ -518,19 +525,21 @@ def test_a_disk_that_fills_up_at_any_write_loses_nothing(template, tmp_path, fir
         before = contents(directory)
         with ck.CheckpointManager(directory) as manager, pytest.MonkeyPatch.context() as patch:
             count = full_after(patch, number, half=half, error=error)
+            failure = None
             try:
                 manager.save(4, items(4))
             except kind as found:
                 failure = found
-            else:
+            if count() < number:
                 break
-        assert isinstance(failure, OSError)
-        assert failure.errno == error
-        assert failure.path is not None
-        assert str(directory) in str(failure)
+        if failure is not None:
+            assert isinstance(failure, OSError)
+            assert failure.errno == error
+            assert failure.path is not None
+            assert str(directory) in str(failure)
+            failures += 1
         nothing_lost(directory, before, old=None if first else 3, new=4)
-    assert number > 3
-    assert count() == number - 1
+    assert failures >= 5
 
 
 @pytest.mark.filterwarnings("ignore::ckptstore.RetentionWarning")  # the save counts, and its tidying up failed
@@ -622,6 +631,18 @@ class DyingStore(WrapperStore):
 
     def put(self, key: str, payload: Payload) -> Any:
         return self._step(lambda: self._inner.put(key, payload))
+
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> Any:
+        return self._step(lambda: self._inner.create(key, payload, tag=tag))
+
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> Any:
+        return self._step(lambda: self._inner.replace(key, payload, version=version, tag=tag))
+
+    def delete_versions(self, objects: Any) -> Any:
+        metas = list(objects)
+        return self._step(
+            lambda: self._inner.delete_versions(metas), lambda: self._inner.delete_versions(metas[: len(metas) // 2])
+        )
 
     def delete(self, keys: Any) -> None:
         names = list(keys)
@@ -732,12 +753,12 @@ def test_a_checkpoint_that_never_counted_is_not_what_its_step_restores(managed):
     # Step 4 was written whole and died before it counted. The run went on from 3, saved another step 4, and that one
     # was deleted in its turn: now there is no step 4, and least of all the one that was given up.
     store, options, *_ = prepared("later", managed)
-    puts = FaultyStore(store)
-    managed(puts, **options).save(8, items(8))
-    state_put = [call.key for call in puts.calls if call.verb == "put"].index("checkpoint") + 1
-    store, options, *_ = prepared("later", managed)
+    commit = 5  # two of the probe, the taking over, the note of what is being saved, the commit
+    dying = FaultyStore(store, [Fault("replace", first=commit, when="crash")])
     with pytest.raises(CrashError):
-        managed(FaultyStore(store, [Fault("put", first=state_put, when="crash")]), **options).save(4, items(4))
+        managed(dying, **options).save(4, items(4))
+    assert dying.calls[-1].key == "checkpoint"
+    assert CheckpointDirectory(store).has_bundle("ckpt-4")
     manager = managed(store, max_to_keep=1)
     manager.save(4, items(44))
     assert is_step(manager.restore(4), 44)
@@ -763,7 +784,7 @@ def test_a_preserved_step_is_found_whatever_directory_it_was_written_in(managed)
     assert is_step(manager.restore(2), 22)
 
 
-@pytest.mark.parametrize("verb", ["put", "head", "get", "list"])
+@pytest.mark.parametrize("verb", ["put", "create", "replace", "get", "list", "delete_versions"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_store_that_fails_at_any_call_of_a_save_loses_nothing(managed, verb, when):
     for number in range(1, 30):
@@ -777,8 +798,6 @@ def test_a_store_that_fails_at_any_call_of_a_save_loses_nothing(managed, verb, w
                 managed(faulty, **options).save(step, items(value))
         except errors.StorageError:
             pass
-        except errors.CheckpointError as error:
-            pytest.fail(f"another error took its place: {error!r}")
         if faulty.count(verb) < number:
             break
         manager = managed(store, **options)
@@ -795,7 +814,7 @@ def test_an_interrupt_at_any_write_gets_through_and_leaves_no_temporary_file(tem
     for number in range(1, 30):
         directory = shutil.copytree(template, tmp_path / str(number))
         before = contents(directory)
-        real, calls = os.writev, 0
+        real, calls = os.writev, 0  # the probe's are among them
 
         def writev(fd, buffers, number=number, real=real):
             nonlocal calls

@@ -1,0 +1,166 @@
+"""Deletes what the trash and the dead list of a ledger name (R8, R11 in docs/design/commit-protocol.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ckptstore.checkpoint.attempt import file_tag
+from ckptstore.checkpoint.directory import CheckpointDirectory
+from ckptstore.checkpoint.files import delete_files, files_of, v1_files_of
+from ckptstore.checkpoint.history import copy_name, outdated
+from ckptstore.checkpoint.pins import expired_pins, is_pinned
+from ckptstore.checkpoint.state_file import PRIVATE_DIR
+from ckptstore.errors import NotFoundError
+from ckptstore.format.ledger import Entry, Ledger
+from ckptstore.storage import Capabilities, ObjectMeta
+
+Identity = tuple[str, str | None]
+Files = Mapping[Identity, Sequence[ObjectMeta]]
+"""The files of checkpoints, by `Entry.identity`."""
+
+
+@dataclass
+class Collected:
+    """What became of the trash.
+
+    Attributes:
+        done: Nothing of them is left; the ledger may forget them.
+        pinned: A reader reads them.
+        waiting: They have not been in the trash for long enough.
+        blocked: Files of them are not ours, or were replaced, or cannot be deleted safely on this store; by the reason.
+        deleted: The files that were deleted.
+    """
+
+    done: list[Entry] = field(default_factory=list)
+    pinned: list[Entry] = field(default_factory=list)
+    waiting: list[Entry] = field(default_factory=list)
+    blocked: dict[Entry, str] = field(default_factory=dict)
+    deleted: list[ObjectMeta] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the files that were deleted."""
+        return sum(meta.size for meta in self.deleted)
+
+
+class Collector:
+    """Deletes files of checkpoints that no longer count.
+
+    Args:
+        directory: Where they are.
+        capabilities: What the store can promise, as probed.
+        reread: The ledger as it is now.
+        known: Files that were written by this process itself, and need not be looked for.
+    """
+
+    def __init__(
+        self,
+        directory: CheckpointDirectory,
+        capabilities: Capabilities,
+        reread: Callable[[], Ledger],
+        known: Files | None = None,
+    ) -> None:
+        self._directory = directory
+        self._capabilities = capabilities
+        self._reread = reread
+        self._known = known or {}
+
+    def collect(
+        self,
+        ledger: Ledger,
+        *,
+        private: Sequence[ObjectMeta],
+        now: float | None,
+        grace: float = 0.0,
+        listing: Sequence[ObjectMeta] | None = None,
+    ) -> Collected:
+        """Deletes what may be deleted now.
+
+        Args:
+            ledger: As it was written last.
+            private: A listing of the private directory that was begun after that (R10).
+            now: The store's time, or None where it does not tell.
+            grace: Seconds that a checkpoint must have been out of the list.
+            listing: A listing of the directory that was begun before `ledger` was written, if there is one.
+
+        Raises:
+            StorageError: A file could not be deleted.
+        """
+        out = Collected()
+        ages = {meta.key: meta.modified for meta in private}
+        ready: list[Entry] = []
+        for entry in ledger.trash:
+            since = ages.get(copy_name(entry.seq))
+            if is_pinned(entry, private, now):
+                out.pinned.append(entry)
+            elif grace > 0 and (since is None or now is None or now - since < grace):
+                out.waiting.append(entry)
+            else:
+                ready.append(entry)
+        files = self._files(ledger, [*ready, *ledger.dead], listing)
+        victims: list[ObjectMeta] = []
+        for entry, found in files.items():
+            safe = self._capabilities.conditional_delete or not self._capabilities.compare_and_swap
+            if found and not safe and entry.attempt is not None and not _is_isolated(entry):
+                out.blocked[entry] = "this store cannot delete by version, and the name is not unique"
+                continue
+            victims += found
+        spared = set(delete_files(self._directory.store, victims, conditional=self._capabilities.conditional_delete))
+        out.deleted = [meta for meta in victims if meta.key not in spared]
+        for entry, found in files.items():
+            if any(meta.key in spared for meta in found):
+                out.blocked[entry] = "a file of it was replaced meanwhile"
+            elif entry not in out.blocked:
+                out.done.append(entry)
+        stale = [*outdated(private, ledger), *expired_pins(private, now)]
+        if stale:
+            self._directory.store.delete(stale)
+        return out
+
+    def _files(
+        self, ledger: Ledger, entries: Sequence[Entry], listing: Sequence[ObjectMeta] | None
+    ) -> dict[Entry, Sequence[ObjectMeta]]:
+        """The files of entries, each as it was when the entry still held its name."""
+        found: dict[Entry, Sequence[ObjectMeta]] = {}
+        unknown: list[Entry] = []
+        for entry in entries:
+            known = self._known.get(entry.identity)
+            if known is None:
+                unknown.append(entry)
+            else:
+                found[entry] = known
+        if unknown and listing is None:
+            prefix = f"{unknown[0].prefix}." if len(unknown) == 1 and unknown[0].attempt is not None else ""
+            listing = list(self._directory.store.list(prefix))
+            # A name belongs to an entry for as long as a list names it. What was seen before this look was the
+            # entry's; what somebody puts there later is of another version (R8).
+            now = self._reread()
+            unknown = [entry for entry in unknown if any(entry.same(other) for other in (*now.trash, *now.dead))]
+        for entry in unknown:
+            files = files_of(entry.prefix, listing or ())
+            if entry.attempt is None and not files:
+                files = v1_files_of(entry.prefix, listing or ())
+            # The first file of a dead save may have met somebody else's: only a tag tells them apart.
+            dead = entry in ledger.dead
+            found[entry] = [meta for meta in files if not dead or self._is_ours(entry, meta, ledger.id)]
+        return found
+
+    def _is_ours(self, entry: Entry, meta: ObjectMeta, directory_id: str) -> bool:
+        if entry.attempt is None or _is_isolated(entry):
+            return entry.attempt is not None
+        try:
+            head = self._directory.store.head(meta.key)
+        except NotFoundError:
+            return False
+        return head.tag == file_tag(entry.attempt, directory_id, meta.key) and head.version == meta.version
+
+
+def _is_isolated(entry: Entry) -> bool:
+    """Whether the name is the attempt's own, so that nobody else's files can ever be there."""
+    return entry.attempt is not None and entry.prefix.startswith(f"r-{entry.attempt[:16]}/")
+
+
+def private_listing(directory: CheckpointDirectory) -> list[ObjectMeta]:
+    """Everything in the private directory: pins, history, notes."""
+    return list(directory.store.list(f"{PRIVATE_DIR}/"))

@@ -1,0 +1,241 @@
+"""Finds, and deletes, what dead processes left behind: docs/design/commit-protocol.md, R11 and R12.
+
+Files are never judged by their age or by a listing alone: a save that takes a day is no orphan. What goes bears our own
+tag, names an attempt that no list of the state file knows, and was there before the state file was looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ckptstore._clock import Clock
+from ckptstore.checkpoint.attempt import file_tag
+from ckptstore.checkpoint.directory import CheckpointDirectory
+from ckptstore.checkpoint.editing import edit, refuse_root, require_swap
+from ckptstore.checkpoint.files import delete_files
+from ckptstore.checkpoint.history import outdated
+from ckptstore.checkpoint.pins import PINS, expired_pins, is_pin
+from ckptstore.checkpoint.pruning import check_names
+from ckptstore.checkpoint.session import OPEN_NOTES
+from ckptstore.checkpoint.state_file import PRIVATE_DIR
+from ckptstore.checkpoint.store_time import store_time
+from ckptstore.errors import (
+    DataLossError,
+    NotFoundError,
+    StateMissingError,
+    StorageError,
+    UnsafePathError,
+    UnsupportedError,
+)
+from ckptstore.format.ledger import Ledger
+from ckptstore.format.naming import CheckpointFile, index_name, parse_name
+from ckptstore.storage import UPLOAD_NOTES, ObjectMeta, UploadNote
+
+DAY = 86400.0
+
+
+@dataclass
+class GcReport:
+    """What a garbage collector found.
+
+    Attributes:
+        deleted: Files of saves that died, and left-overs of ckptstore's own housekeeping, that were deleted.
+        aborted: The uploads that were aborted, by the key they were for.
+        complete: Checkpoints that are whole and of which no list knows.
+        foreign: Files that look like parts of checkpoints and bear no tag of this directory.
+        open: Saves that are under way, or whose process died: nobody can tell.
+        problems: What could not be deleted or read, in words.
+        dry_run: Whether nothing was changed.
+    """
+
+    deleted: list[ObjectMeta] = field(default_factory=list)
+    aborted: list[str] = field(default_factory=list)
+    complete: list[str] = field(default_factory=list)
+    foreign: list[ObjectMeta] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that were deleted, or would be."""
+        return sum(meta.size for meta in self.deleted)
+
+
+class OrphanCollector:
+    """Deletes what no list of a directory's state file knows.
+
+    Args:
+        directory: The directory.
+        clock: This machine's; it is held against the store's.
+
+    Raises:
+        UnsafePathError: The directory is the root of a bucket or of the file system.
+    """
+
+    def __init__(self, directory: CheckpointDirectory, clock: Clock) -> None:
+        refuse_root(directory)
+        self._directory = directory
+        self._store = directory.store
+        self._clock = clock
+
+    def collect(
+        self,
+        *,
+        dry_run: bool = False,
+        abort_open: bool = False,
+        complete_orphans: bool = False,
+        foreign_older_than: float | None = None,
+        unfinished_older_than: float = DAY,
+    ) -> GcReport:
+        """Deletes orphans.
+
+        Args:
+            dry_run: Change nothing, and say what would be done.
+            abort_open: Give up the saves that are under way. One whose process lives fails with SaveAbortedError, and
+                nothing else is lost.
+            complete_orphans: Also delete checkpoints that are whole, ours, and unlisted.
+            foreign_older_than: Also delete files that look like parts of checkpoints and bear no tag, if they are
+                older than this, in seconds. None: leave them.
+            unfinished_older_than: How old temporary files and uploads must be, in seconds.
+
+        Raises:
+            StateMissingError: There is no state file, so that nothing is known to be an orphan.
+            UnsupportedError: The state file is TensorFlow's, or the store cannot compare and swap.
+            UnsafePathError, ClockSkewError, StateError, StorageError: As in `Pruner.prune`.
+        """
+        report = GcReport(dry_run=dry_run)
+        capabilities = None if dry_run else require_swap(self._directory)
+        if abort_open and not dry_run:
+            edit(self._directory, lambda old: replace(old, open=(), dead=(*old.dead, *old.open)))
+        listing = list(self._store.list())  # R11: first what is there, then who knows of it
+        unfinished = list(self._store.unfinished())
+        snapshot = self._directory.load()
+        if snapshot is None:
+            raise StateMissingError(
+                f"{self._directory.url} has no state file yet, so nothing in it is known to be an orphan.",
+                path=self._directory.file.path,
+            )
+        if not snapshot.ledger.managed:
+            raise UnsupportedError(
+                f"The state file {self._directory.file.path} is TensorFlow's, which does not say what is being saved, "
+                "so nothing can be told to be an orphan. It becomes ours with the first save or `ckptstore prune`.",
+                path=self._directory.file.path,
+            )
+        check_names(self._directory, snapshot)
+        ledger = snapshot.ledger
+        report.open = [] if abort_open else [entry.prefix for entry in ledger.open]
+        now = self._clock.time() if dry_run else store_time(self._store, self._clock)
+        victims = self._orphans(listing, ledger, now, report, complete_orphans, foreign_older_than)
+        waste = [
+            *(meta for meta in unfinished if _older(meta, now, unfinished_older_than)),
+            *self._private(listing, ledger, now),
+        ]
+        uploads = self._uploads(listing, ledger, now, unfinished_older_than, report)
+        report.deleted = [*victims, *waste]
+        if capabilities is None:
+            report.aborted = [note.key for _, note in uploads]
+            return report
+        if not capabilities.conditional_delete:
+            # What is there at a name may be another file by the time it is deleted (R4).
+            flat = [meta for meta in victims if not meta.key.startswith("r-")]
+            report.problems += [f"{meta.key} stays: this store cannot delete by version" for meta in flat]
+            victims = [meta for meta in victims if meta not in flat]
+        spared = set(delete_files(self._store, victims, conditional=capabilities.conditional_delete))
+        self._store.delete([meta.key for meta in waste])
+        report.deleted = [*(meta for meta in victims if meta.key not in spared), *waste]
+        for meta, note in uploads:
+            try:
+                self._store.abort_upload(note.upload())
+                self._store.delete([meta.key])
+            except StorageError as error:
+                report.problems.append(error.message)
+            else:
+                report.aborted.append(note.key)
+        return report
+
+    def _orphans(
+        self,
+        listing: Sequence[ObjectMeta],
+        ledger: Ledger,
+        now: float | None,
+        report: GcReport,
+        complete_orphans: bool,
+        foreign_older_than: float | None,
+    ) -> list[ObjectMeta]:
+        named = {entry.prefix for entry in ledger.named}
+        groups: dict[str, list[tuple[ObjectMeta, CheckpointFile]]] = {}
+        for meta in listing:
+            file = parse_name(meta.key)
+            if file is not None and file.prefix not in named and self._directory.is_own(file.prefix):
+                groups.setdefault(file.prefix, []).append((meta, file))
+        victims: list[ObjectMeta] = []
+        for prefix, files in groups.items():
+            ours = [meta for meta, _ in files if self._is_ours(meta, ledger)]
+            others = [meta for meta, _ in files if meta not in ours]
+            if any(meta.key == index_name(prefix) for meta, _ in files):
+                report.complete.append(prefix)
+                if not complete_orphans:
+                    continue
+            victims += ours
+            report.foreign += others
+            if foreign_older_than is not None:
+                old = [meta for meta in others if _older(meta, now, foreign_older_than)]
+                victims += old
+                report.foreign = [meta for meta in report.foreign if meta not in old]
+        return victims
+
+    def _is_ours(self, meta: ObjectMeta, ledger: Ledger) -> bool:
+        """Whether a file bears the tag of an attempt of this directory that no list knows."""
+        try:
+            head = self._store.head(meta.key)
+        except NotFoundError:
+            return False
+        if head.tag is None or head.version != meta.version:
+            return False
+        attempt = head.tag.partition(".")[0]
+        known = {entry.attempt for entry in ledger.named}
+        return attempt not in known and head.tag == file_tag(attempt, ledger.id, meta.key)
+
+    def _private(self, listing: Iterable[ObjectMeta], ledger: Ledger, now: float | None) -> list[ObjectMeta]:
+        """What is of no use any more in the private directory."""
+        private = [meta for meta in listing if meta.key.startswith(f"{PRIVATE_DIR}/")]
+        useless = {*expired_pins(private, now), *outdated(private, ledger)}
+        return [
+            meta
+            for meta in private
+            if meta.key in useless
+            or meta.key.startswith(OPEN_NOTES)  # they count only while there is no state file
+            or (meta.key.startswith(f"{PRIVATE_DIR}/clock/") and _older(meta, now, DAY))
+            or (meta.key.startswith(PINS) and not is_pin(meta.key) and _older(meta, now, DAY))
+        ]
+
+    def _uploads(
+        self,
+        listing: Iterable[ObjectMeta],
+        ledger: Ledger,
+        now: float | None,
+        older_than: float,
+        report: GcReport,
+    ) -> list[tuple[ObjectMeta, UploadNote]]:
+        """The uploads that our own notes tell of, and that no save under way can be making (R12)."""
+        live = {entry.attempt for entry in ledger.open}
+        found = []
+        for meta in listing:
+            if not meta.key.startswith(UPLOAD_NOTES) or not _older(meta, now, older_than):
+                continue
+            try:
+                note = UploadNote.from_bytes(self._store.get(meta.key, limit=1 << 16)[0])
+            except NotFoundError:
+                continue
+            except (DataLossError, UnsafePathError):
+                report.problems.append(f"{meta.key} is no note of an upload, and was left alone")
+                continue
+            if note.tag.partition(".")[0] not in live:
+                found.append((meta, note))
+        return found
+
+
+def _older(meta: ObjectMeta, now: float | None, seconds: float) -> bool:
+    return now is not None and meta.modified is not None and now - meta.modified >= seconds

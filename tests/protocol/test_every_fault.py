@@ -1,0 +1,154 @@
+"""Every request of every operation, times everything that can happen to a request; then the directory is looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import ckptstore as ck
+from ckptstore.storage import MemoryStore
+from ckptstore.testing import CrashError, ManualClock
+from tests.protocol.nth_fault import KINDS, NthFaultStore, Plan
+from tests.protocol.world import World
+
+Operation = Callable[[World, NthFaultStore], None]
+
+
+def first_save(world: World, store: NthFaultStore) -> None:
+    with world.trainer(store) as manager:
+        world.save(manager, 1, "a")
+
+
+def save(world: World, store: NthFaultStore) -> None:
+    """Takes over from a trainer that died, saves twice, and deletes what is too old."""
+    with world.trainer(store) as manager:
+        world.save(manager, 30, "b")
+        world.save(manager, 40, "b")
+
+
+def overwrite(world: World, store: NthFaultStore) -> None:
+    with world.trainer(store) as manager:
+        world.saved.append((20, "c"))
+        world.clock.advance(60)
+        from tests.protocol.world import arrays
+
+        world.acknowledged = [item for item in world.acknowledged if item[0] != 20]
+        manager.save(20, arrays(20, "c"), overwrite=True)
+        world.acknowledged.append((20, "c"))
+
+
+def prune(world: World, store: NthFaultStore) -> None:
+    world.prune(store, keep=1)
+
+
+def gc(world: World, store: NthFaultStore) -> None:
+    world.gc(store)
+
+
+def restore(world: World, store: NthFaultStore) -> None:
+    world.restore(store)
+
+
+def repair(world: World, store: NthFaultStore) -> None:
+    world.store.delete(["checkpoint"])
+    try:
+        world.repair(store)
+    finally:
+        if "checkpoint" not in {meta.key for meta in world.store.list()}:
+            store.land()
+            world.repair(world.faulty())
+
+
+OPERATIONS: dict[str, Operation] = {
+    "first save": first_save,
+    "save": save,
+    "overwrite": overwrite,
+    "prune": prune,
+    "gc": gc,
+    "restore": restore,
+    "repair": repair,
+}
+
+
+@pytest.fixture
+def world() -> World:
+    clock = ManualClock()
+    return World(MemoryStore(clock=clock), clock)
+
+
+def prepare(world: World, name: str) -> None:
+    """Two saves by a trainer that is gone, and a third that died half-way; nothing before a first save."""
+    if name == "first save":
+        return
+    with world.trainer(world.faulty()) as manager:
+        world.save(manager, 10, "a")
+        world.save(manager, 20, "a")
+    dying = world.faulty([Plan(10, "crash before")])
+    with contextlib.suppress(CrashError), world.trainer(dying) as manager:
+        world.save(manager, 25, "a")
+
+
+def run(world: World, name: str, plans: list[Plan]) -> NthFaultStore:
+    """Runs an operation on which things go wrong. It returns, or raises one of our own errors."""
+    store = world.faulty(plans)
+    with contextlib.suppress(CrashError, ck.CheckpointError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ck.RetentionWarning)
+        OPERATIONS[name](world, store)
+    return store
+
+
+def aftermath(world: World, store: NthFaultStore) -> None:
+    """What must hold at once, after everything has landed that was on its way, and after everybody came back."""
+    world.check()
+    store.land()
+    world.check()
+    if world.acknowledged:
+        world.restore(world.faulty())
+    world.clock.advance(7200)  # pins of the dead run out
+    with world.trainer(world.faulty()) as manager:
+        world.save(manager, 90, "z")
+        world.check()
+        world.save(manager, 91, "z")
+    world.check()
+    for _ in range(2):
+        world.prune(world.faulty(), keep=2)
+        world.gc(world.faulty())
+        world.check()
+    assert world.litter() == set()
+    assert list(world.store.unfinished()) == []
+
+
+def requests(name: str) -> int:
+    clock = ManualClock()
+    world = World(MemoryStore(clock=clock), clock)
+    prepare(world, name)
+    store = run(world, name, [])
+    return len(store.requests)
+
+
+def cases() -> Iterator[tuple[str, int, str]]:
+    for name in OPERATIONS:
+        for number in range(1, requests(name) + 1):
+            for kind in KINDS:
+                yield name, number, kind
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_without_faults(world: World, name: str) -> None:
+    prepare(world, name)
+    before = len(world.acknowledged)
+    store = world.faulty()
+    OPERATIONS[name](world, store)
+    assert name not in ("first save", "save") or len(world.acknowledged) > before
+    aftermath(world, store)
+
+
+@pytest.mark.parametrize(("name", "number", "kind"), list(cases()))
+def test_one_fault(world: World, name: str, number: int, kind: str) -> None:
+    prepare(world, name)
+    store = run(world, name, [Plan(number, kind)])
+    assert len(store.requests) >= number
+    aftermath(world, store)
