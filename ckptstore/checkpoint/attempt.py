@@ -6,7 +6,6 @@ import hashlib
 import threading
 from dataclasses import dataclass
 
-from ckptstore.errors import StorageUnavailableError
 from ckptstore.format.ledger import Entry
 from ckptstore.storage import ObjectMeta, Payload, Store, WrapperStore
 
@@ -65,19 +64,12 @@ class AttemptStore(WrapperStore):
             self.written[key] = meta
         return meta
 
-    def check(self) -> None:
-        """Sees to it that the store shows all that was written, as it was written (R6).
-
-        Raises:
-            StorageUnavailableError: It does not, so the save must be done again.
-        """
+    def shows_all(self) -> bool:
+        """Whether the store shows all that was written, as it was written (R6)."""
         shown = {meta.key: meta for meta in self._inner.list(f"{self._attempt.prefix}.")}
-        for key, meta in self.written.items():
-            found = shown.get(key)
-            same = found is not None and (meta.version is None or found.version in (None, meta.version))
-            if found is None or found.size != meta.size or not same:
-                raise StorageUnavailableError(
-                    f"The store does not show {self.path(key)} as it was written: {found}. The checkpoint was not made "
-                    "to count; save it again.",
-                    path=self.path(key),
-                )
+        return all(
+            (found := shown.get(key)) is not None
+            and found.size == meta.size
+            and (meta.version is None or found.version in (None, meta.version))
+            for key, meta in self.written.items()
+        )

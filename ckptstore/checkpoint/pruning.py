@@ -86,11 +86,20 @@ class Pruner:
             UnsupportedError: The store cannot compare and swap.
             StateError, StorageError: The state file, or the store.
         """
-        snapshot = self._directory.load()
-        if snapshot is None:
-            return PruneReport(dry_run=dry_run)
+        while True:
+            snapshot = self._directory.load()
+            if snapshot is None:
+                return PruneReport(dry_run=dry_run)
+            try:
+                return self._prune(snapshot, decide, grace, dry_run=dry_run)
+            except CheckpointNotFoundError:
+                # Between our look at the state file and that at the files, others may have replaced both.
+                if snapshot.version == self._directory.file.version():
+                    raise
+
+    def _prune(self, snapshot: Snapshot, decide: Decide, grace: float, *, dry_run: bool) -> PruneReport:
         check_names(self._directory, snapshot)
-        whole = _Wholeness(self._directory)
+        whole = _Wholeness(self._directory, self._directory.owned(snapshot))
         if dry_run:
             ledger = self._directory.owned(snapshot)
             return PruneReport(whole.protect(ledger, decide(ledger.listed, self._clock.time())), dry_run=True)
@@ -241,12 +250,17 @@ def _suspicious(directory: CheckpointDirectory, why: str) -> UnsafePathError:
 class _Wholeness:
     """Which checkpoints are whole, by one listing, and by the indexes of as few as possible.
 
+    Args:
+        directory: The directory.
+        ledger: As it was read before this is made. What joins it later was seen to be whole by its writer (R6).
+
     Attributes:
         listing: The directory as it was when this was made.
     """
 
-    def __init__(self, directory: CheckpointDirectory) -> None:
+    def __init__(self, directory: CheckpointDirectory, ledger: Ledger) -> None:
         self._directory = directory
+        self._before = {entry.identity for entry in ledger.live}
         self.listing = list(directory.store.list())
         self._sizes = {meta.key: meta.size for meta in self.listing}
         self._known: dict[str, bool] = {}
@@ -257,7 +271,9 @@ class _Wholeness:
         Raises:
             CheckpointNotFoundError: The latest one is listed and not there.
         """
-        if not files_of(ledger.latest, self.listing) and not v1_files_of(ledger.latest, self.listing):
+        newest = next(entry for entry in ledger.listed if entry.prefix == ledger.latest)
+        there = files_of(ledger.latest, self.listing) or v1_files_of(ledger.latest, self.listing)
+        if newest.identity in self._before and not there:
             raise CheckpointNotFoundError(
                 f"The latest checkpoint {self._directory.store.path(ledger.latest)}, which {self._directory.file.path} "
                 "names, is not there, so nothing was removed. `ckptstore ls` shows what is.",
@@ -265,7 +281,8 @@ class _Wholeness:
             )
         if all(decision.keep for decision in decisions):
             return decisions
-        whole = next((d.path for d in reversed(decisions) if self._is_whole(d.path)), None)
+        new = {entry.prefix for entry in ledger.listed if entry.identity not in self._before}
+        whole = next((d.path for d in reversed(decisions) if d.path in new or self._is_whole(d.path)), None)
         if whole is None:
             return [_kept(decision, "no checkpoint is whole") for decision in decisions]
         return [_kept(d, "the newest that is whole") if d.path == whole and not d.keep else d for d in decisions]

@@ -180,12 +180,7 @@ class Session:
             return self._commit_first(attempt, change)
 
         def committed(ledger: Ledger) -> Ledger:
-            if not any(entry.same(attempt.entry) for entry in ledger.open):
-                raise SaveAbortedError(
-                    f"The save of {self._directory.store.path(attempt.prefix)} was aborted by another process while it "
-                    "was under way; it does not count. Save again.",
-                    path=self._directory.store.path(attempt.prefix),
-                )
+            self._check_open(attempt, ledger)
             rest = tuple(entry for entry in ledger.open if not entry.same(attempt.entry))
             return change(replace(ledger, open=rest))
 
@@ -193,6 +188,13 @@ class Session:
             return self.change(committed)
         except (StorageUnavailableError, SaveAbortedError) as error:
             return self._outcome(attempt, error)
+
+    def require_open(self, attempt: Attempt) -> None:
+        """Raises FencedError or SaveAbortedError if an attempt can no longer be committed."""
+        if not self._fresh:
+            self._check_open(attempt, self.current().ledger)
+        elif (found := self._directory.file.read()) is not None:
+            self._check_owner(found.ledger)
 
     def change(self, change: Change) -> Ledger:
         """Changes the ledger by compare and swap, as its owner.
@@ -267,6 +269,14 @@ class Session:
             "it a directory of its own.",
             path=self._directory.file.path,
         )
+
+    def _check_open(self, attempt: Attempt, ledger: Ledger) -> None:
+        if not any(entry.same(attempt.entry) for entry in ledger.open):
+            raise SaveAbortedError(
+                f"The save of {self._directory.store.path(attempt.prefix)} was aborted by another process while it was "
+                "under way; it does not count. Save again.",
+                path=self._directory.store.path(attempt.prefix),
+            )
 
     def _lost(self) -> StateMissingError:
         return StateMissingError(

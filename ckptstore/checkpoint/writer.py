@@ -20,6 +20,7 @@ from ckptstore.errors import (
     CheckpointError,
     CheckpointExistsError,
     CommitConflictError,
+    StorageUnavailableError,
 )
 from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import meta_name
@@ -109,7 +110,13 @@ class CheckpointWriter:
             if meta is not None:
                 store.put(meta_name(attempt.prefix), Payload.of(meta))
             bundle.write_index()
-            store.check()
+            if not store.shows_all():
+                self.session.require_open(attempt)  # somebody who gave it up may have deleted its files
+                raise StorageUnavailableError(
+                    f"The store does not show the files of {store.path(attempt.prefix)} as they were written, so it "
+                    "was not made to count; save it again.",
+                    path=store.path(attempt.prefix),
+                )
         except Exception:
             self._discard(store.written)  # on a full disk they would be the next save's trouble
             raise

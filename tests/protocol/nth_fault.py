@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckptstore._clock import Clock
@@ -156,3 +156,37 @@ class NthFaultStore(WrapperStore):
 
     def abort_upload(self, upload: Upload) -> None:
         self._send(f"abort_upload {upload.key}", lambda: self._inner.abort_upload(upload), write=True)
+
+
+class DatedStore(WrapperStore):
+    """A store whose objects are as old as a clock says that it is since they were written."""
+
+    def __init__(self, inner: Store, clock: Clock) -> None:
+        super().__init__(inner)
+        self._clock = clock
+        self._written: dict[tuple[str, str | None], float] = {}
+
+    def _dated(self, meta: ObjectMeta) -> ObjectMeta:
+        return replace(meta, modified=self._written.setdefault((meta.key, meta.version), self._clock.time()))
+
+    def get(self, key: str, *, limit: int | None = None) -> tuple[bytes, ObjectMeta]:
+        data, meta = self._inner.get(key, limit=limit)
+        return data, self._dated(meta)
+
+    def head(self, key: str) -> ObjectMeta:
+        return self._dated(self._inner.head(key))
+
+    def put(self, key: str, payload: Payload) -> ObjectMeta:
+        return self._dated(self._inner.put(key, payload))
+
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        return self._dated(self._inner.create(key, payload, tag=tag))
+
+    def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
+        return self._dated(self._inner.replace(key, payload, version=version, tag=tag))
+
+    def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        return map(self._dated, self._inner.list(prefix))
+
+    def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        return map(self._dated, self._inner.unfinished(prefix))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import ckptstore as ck
-from ckptstore.storage import MemoryStore
+from ckptstore.storage import Capabilities, LocalStore, MemoryStore, ObjectMeta, Store, WrapperStore
 from ckptstore.testing import CrashError, ManualClock
-from tests.protocol.nth_fault import KINDS, NthFaultStore, Plan
-from tests.protocol.world import World
+from tests.protocol.nth_fault import KINDS, DatedStore, NthFaultStore, Plan
+from tests.protocol.world import World, arrays
 
 Operation = Callable[[World, NthFaultStore], None]
 
@@ -33,8 +37,6 @@ def overwrite(world: World, store: NthFaultStore) -> None:
     with world.trainer(store) as manager:
         world.saved.append((20, "c"))
         world.clock.advance(60)
-        from tests.protocol.world import arrays
-
         world.acknowledged = [item for item in world.acknowledged if item[0] != 20]
         manager.save(20, arrays(20, "c"), overwrite=True)
         world.acknowledged.append((20, "c"))
@@ -73,10 +75,35 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-@pytest.fixture
-def world() -> World:
+class NoConditionalDeletes(WrapperStore):
+    """As the servers of S3's interface that do not know If-Match on DELETE."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(self._inner.capabilities, conditional_delete=False)
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        raise ck.UnsupportedError("no conditional deletes here")
+
+
+def memory(directory: Path, clock: ManualClock) -> Store:
+    return MemoryStore(clock=clock)
+
+
+def local(directory: Path, clock: ManualClock) -> Store:
+    return DatedStore(LocalStore(directory, durable=False, clock=clock), clock)
+
+
+def isolated(directory: Path, clock: ManualClock) -> Store:
+    return NoConditionalDeletes(MemoryStore(clock=clock))
+
+
+FLAVOURS: dict[str, Callable[[Path, ManualClock], Store]] = {"memory": memory, "local": local, "isolated": isolated}
+
+
+def make_world(flavour: str, directory: Path) -> World:
     clock = ManualClock()
-    return World(MemoryStore(clock=clock), clock)
+    return World(FLAVOURS[flavour](directory, clock), clock)
 
 
 def prepare(world: World, name: str) -> None:
@@ -121,23 +148,25 @@ def aftermath(world: World, store: NthFaultStore) -> None:
     assert list(world.store.unfinished()) == []
 
 
-def requests(name: str) -> int:
-    clock = ManualClock()
-    world = World(MemoryStore(clock=clock), clock)
-    prepare(world, name)
-    store = run(world, name, [])
-    return len(store.requests)
+def requests(flavour: str, name: str) -> int:
+    """How many requests an operation takes when nothing goes wrong."""
+    with tempfile.TemporaryDirectory() as directory:
+        world = make_world(flavour, Path(directory))
+        prepare(world, name)
+        return len(run(world, name, []).requests)
 
 
-def cases() -> Iterator[tuple[str, int, str]]:
-    for name in OPERATIONS:
-        for number in range(1, requests(name) + 1):
-            for kind in KINDS:
-                yield name, number, kind
+def cases() -> Iterator[tuple[str, str, int]]:
+    for flavour in FLAVOURS:
+        for name in OPERATIONS:
+            for number in range(1, requests(flavour, name) + 1):
+                yield flavour, name, number
 
 
+@pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_without_faults(world: World, name: str) -> None:
+def test_without_faults(tmp_path: Path, flavour: str, name: str) -> None:
+    world = make_world(flavour, tmp_path)
     prepare(world, name)
     before = len(world.acknowledged)
     store = world.faulty()
@@ -146,9 +175,13 @@ def test_without_faults(world: World, name: str) -> None:
     aftermath(world, store)
 
 
-@pytest.mark.parametrize(("name", "number", "kind"), list(cases()))
-def test_one_fault(world: World, name: str, number: int, kind: str) -> None:
-    prepare(world, name)
-    store = run(world, name, [Plan(number, kind)])
-    assert len(store.requests) >= number
-    aftermath(world, store)
+@pytest.mark.parametrize(("flavour", "name", "number"), list(cases()))
+def test_one_fault(tmp_path: Path, flavour: str, name: str, number: int) -> None:
+    for kind in KINDS:
+        directory = tmp_path / kind
+        world = make_world(flavour, directory)
+        prepare(world, name)
+        store = run(world, name, [Plan(number, kind)])
+        assert len(store.requests) >= number, kind
+        aftermath(world, store)
+        shutil.rmtree(directory, ignore_errors=True)

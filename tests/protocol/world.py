@@ -98,7 +98,7 @@ class World:
         """A reader's run; what it returns is checked."""
         with self.trainer(store) as manager:
             found = manager.restore()
-        assert any(_equal(found, arrays(*item)) for item in self.saved), found
+        assert any(same_arrays(found, arrays(*item)) for item in self.saved), found
         return found
 
     # -- the independent look
@@ -109,7 +109,7 @@ class World:
         contents: dict[str, tuple[int, str]] = {}
         for prefix in listed:
             found = ck.CheckpointReader(_source(self.store, prefix)).restore()
-            matching = [item for item in self.saved if _equal(found, arrays(*item))]
+            matching = [item for item in self.saved if same_arrays(found, arrays(*item))]
             assert matching, f"I1: {prefix} is listed, and holds what nobody saved: {found}"
             assert matching[0][0] == parse_step(prefix), f"I1: {prefix} holds another step"
             contents[prefix] = matching[0]
@@ -144,7 +144,8 @@ class World:
         }
 
 
-def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_arrays(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two checkpoints hold the same."""
     return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 

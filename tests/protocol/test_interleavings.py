@@ -1,0 +1,208 @@
+"""Trainers, pruners, collectors and readers at once; and that this finds out if a rule of the protocol is gone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import ckptstore as ck
+from ckptstore.checkpoint import collector, orphans, pins, session, writer
+from ckptstore.checkpoint.attempt import AttemptStore
+from ckptstore.storage import MemoryStore, Payload
+from ckptstore.testing import ManualClock
+from tests.protocol.nth_fault import NthFaultStore
+from tests.protocol.simulation import Process, ViolationError, simulate
+from tests.protocol.world import World, arrays
+
+pytestmark = pytest.mark.filterwarnings("ignore::ckptstore.RetentionWarning")
+
+
+def trainer(author: str, *steps: int) -> Process:
+    def run(world: World, store: NthFaultStore) -> None:
+        with world.trainer(store) as manager:
+            for step in steps:
+                world.save(manager, step, author)
+
+    return run
+
+
+def pruner(world: World, store: NthFaultStore) -> None:
+    for _ in range(2):
+        world.prune(store, keep=1)
+
+
+def gc(world: World, store: NthFaultStore) -> None:
+    world.gc(store)
+
+
+def reader(world: World, store: NthFaultStore) -> None:
+    for _ in range(2):
+        world.restore(store)
+
+
+def before(world: World, store: NthFaultStore) -> None:
+    trainer("o", 1, 2)(world, store)
+
+
+EVERYBODY: dict[str, Process] = {
+    "A": trainer("a", 3, 4, 5),
+    "B": trainer("b", 3, 4, 6),
+    "P": pruner,
+    "Q": pruner,
+    "G": gc,
+    "R": reader,
+}
+
+
+@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("deaths", [0.0, 0.01])
+def test_everybody_at_once(block: int, deaths: float) -> None:
+    for seed in range(block * 8, block * 8 + 8):
+        simulate(seed, EVERYBODY, deaths=deaths, prepare=before)
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_two_trainers_in_a_new_directory(block: int) -> None:
+    for seed in range(block * 10, block * 10 + 10):
+        simulate(seed, {"A": trainer("a", 1, 2), "B": trainer("b", 1, 2), "G": gc, "R": reader}, deaths=0.005)
+
+
+def no_fencing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(session.Session, "_check_owner", lambda *_: None)
+
+
+def no_compare_and_swap(patch: pytest.MonkeyPatch) -> None:
+    def replace(self: MemoryStore, key: str, payload: Payload, *, version: str, tag: str | None = None) -> Any:
+        if not key.startswith("checkpoint"):
+            return original(self, key, payload, version=version, tag=tag)
+        return self.put(key, payload)
+
+    original = MemoryStore.replace
+    patch.setattr(MemoryStore, "replace", replace)
+
+
+def no_create_only(patch: pytest.MonkeyPatch) -> None:
+    def put(self: AttemptStore, key: str, payload: Payload) -> Any:
+        meta = self._inner.head(key) if key in {m.key for m in self._inner.list(key)} else None
+        tag = self._attempt.tag(key)
+        version = None if meta is None else meta.version
+        written = (
+            self._inner.create(key, payload, tag=tag)
+            if version is None
+            else self._inner.replace(key, payload, version=version, tag=tag)
+        )
+        self.written[key] = written
+        return written
+
+    patch.setattr(AttemptStore, "put", put)
+
+
+def no_second_look(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(pins, "_is_live", lambda *_: True)
+
+
+def pins_are_not_looked_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(collector, "is_pinned", lambda *_: False)
+
+
+def the_open_list_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    def commit(self: session.Session, attempt: Any, change: Callable[[Any], Any]) -> Any:
+        return self._commit_first(attempt, change) if self._fresh else self.change(change)
+
+    patch.setattr(session.Session, "commit", commit)
+
+
+def deletes_what_is_listed(patch: pytest.MonkeyPatch) -> None:
+    """Unlists only after it has deleted: in the order in which TensorFlow does not."""
+
+    def swept(ledger: Any, sweep: Any) -> Any:
+        new = original(ledger, sweep)
+        from dataclasses import replace
+
+        return replace(new, listed=(*sweep.removed, *sweep.listed))
+
+    original = writer.swept
+    patch.setattr(writer, "swept", swept)
+
+
+def unconditional_deletes(patch: pytest.MonkeyPatch) -> None:
+    def delete_files(store: Any, files: Any, *, conditional: bool) -> list[str]:
+        return original(store, files, conditional=False)
+
+    original = orphans.delete_files
+    for module in (orphans, collector, writer):
+        patch.setattr(module, "delete_files", delete_files)
+
+
+MUTANTS = [
+    no_fencing,
+    no_compare_and_swap,
+    no_second_look,
+    pins_are_not_looked_for,
+    the_open_list_is_not_looked_at,
+    deletes_what_is_listed,
+    unconditional_deletes,
+]
+
+
+def many(seeds: range) -> None:
+    for seed in seeds:
+        simulate(seed, EVERYBODY, deaths=(0.0, 0.005, 0.02)[seed % 3], prepare=before)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_rule_that_is_dropped_is_missed(mutant: Callable[[pytest.MonkeyPatch], None]) -> None:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ck.RetentionWarning)
+        mutant(patch)
+        with pytest.raises(ViolationError):
+            many(range(400))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("block", range(100))
+def test_everybody_at_once_all_night(block: int) -> None:
+    many(range(1_000_000 + block * 200, 1_000_000 + block * 200 + 200))
+
+
+class InterruptedStore(NthFaultStore):
+    """Stands still before one request, while others do something."""
+
+    def __init__(self, world: World, before: str, others: Callable[[], None]) -> None:
+        super().__init__(world.store, world.clock)
+        self._before, self._others = before, others
+
+    def _send(self, what: str, request: Callable[[], Any], *, write: bool = False) -> Any:
+        if what.startswith(self._before):
+            self._before = "never again"
+            self._others()
+        return super()._send(what, request, write=write)
+
+
+@pytest.mark.parametrize("rule", [True, False])
+def test_an_old_trainer_that_comes_back_to_a_name_that_was_taken_again(rule: bool) -> None:
+    """Given up, collected, forgotten, and saved again by its successor: then it goes on writing (R4)."""
+    clock = ManualClock()
+    world = World(MemoryStore(clock=clock), clock)
+    before(world, world.faulty())
+
+    def others() -> None:
+        trainer("b", 9)(world, world.faulty())
+        pruner(world, world.faulty())
+        trainer("c", 3)(world, world.faulty())
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not rule:
+            no_create_only(patch)
+        store = InterruptedStore(world, "create ckpt-3.data", others)
+        with world.trainer(store) as manager, pytest.raises(ck.FencedError):
+            world.save(manager, 3, "a")
+    if rule:
+        world.check()
+        assert world.restore(world.faulty())["w"][0] == arrays(3, "c")["w"][0]
+    else:
+        with pytest.raises((AssertionError, ck.CheckpointError)):
+            world.check()
