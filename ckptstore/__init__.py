@@ -43,6 +43,7 @@ from ckptstore.errors import (
     TensorNotFoundError,
     UnsafePathError,
     UnsupportedError,
+    UploadConflictError,
 )
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ __all__ = [
     "TensorSlice",
     "UnsafePathError",
     "UnsupportedError",
+    "UploadConflictError",
     "VerifyReport",
     "Within",
     "__version__",

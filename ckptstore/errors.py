@@ -24,6 +24,7 @@
         ├── PreconditionFailedError                           the object is not the version that was asked for
         ├── PermissionDeniedError        (PermissionError)    credentials or file modes forbid it
         ├── StorageFullError                                  no space or quota left
+        ├── UploadConflictError                               (inside of stores) an upload is spent, and begins anew
         └── StorageUnavailableError                           a passing failure: the only kind that is retried
             └── CommitUnknownError                            the store no longer says whether a save counts
 
@@ -199,6 +200,14 @@ class StorageFullError(StorageError):
     """No space or quota is left on the store."""
 
     default_errno = _errno.ENOSPC
+
+
+class UploadConflictError(StorageError):
+    """Another write of the key was under way when an upload was completed, and S3 wants the whole upload again.
+
+    It is no StorageUnavailableError, since to repeat the completion alone is of no use. `TransferStore.create` begins
+    anew; nobody above it sees this class.
+    """
 
 
 class StorageUnavailableError(StorageError):

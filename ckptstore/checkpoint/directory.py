@@ -151,7 +151,9 @@ class CheckpointDirectory:
             if old is not None and old.managed:
                 listed = tuple(replace(entry, prefix=self.file.resolve(entry.prefix)) for entry in new.listed)
                 new = adopted(replace(new, listed=listed, latest=self.file.resolve(new.latest)), old)
-                new = replace(new, seq=old.seq + 1)
+                names = {entry.prefix for entry in listed}
+                pinned = tuple(entry for entry in old.listed if entry.pinned and entry.prefix not in names)
+                new = replace(new, seq=old.seq + 1, kept=(*new.kept, *pinned))  # a pin holds for whoever edits the list
             with contextlib.suppress(CommitConflictError):
                 self.file.swap(version, new)
                 return

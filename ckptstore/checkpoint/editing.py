@@ -78,7 +78,8 @@ def refuse_root(directory: CheckpointDirectory) -> None:
         UnsafePathError: It is the root of a bucket, or of the file system.
     """
     scheme, separator, rest = directory.url.partition("://")
-    root = "/" not in rest.strip("/") if separator else scheme.rstrip("/") == "" or scheme == "//"
+    in_bucket = scheme in ("s3", "s3a", "gs", "gcs")
+    root = "/" not in rest.strip("/") if in_bucket else not (rest if separator else scheme).strip("/")
     if root:
         raise UnsafePathError(
             f"{directory.url} is a whole bucket or file system, where nothing is removed; name the directory in it.",

@@ -108,7 +108,7 @@ class Pruner:
         report = PruneReport()
 
         def unlist(ledger: Ledger) -> Ledger:
-            report.decisions = whole.protect(ledger, decide(ledger.listed, now))
+            report.decisions = whole.protect(ledger, decide(ledger.listed, self._clock.time() if now is None else now))
             return unlisted(ledger, report.removed)
 
         report.collected = self._collect(snapshot, unlist, whole.listing, grace, now, capabilities)

@@ -154,11 +154,11 @@ class Session:
             taken = any(entry.prefix == prefix for entry in ledger.named)
             name = isolated(prefix, number) if isolate or taken or self._isolate else prefix
             attempt = Attempt(name, number, self._id)
-            self._opened = attempt.entry
             # One session does one save at a time: what else it has open has failed.
             return replace(ledger, open=(attempt.entry,), dead=(*ledger.dead, *ledger.open))
 
         self.change(register)
+        self._opened = attempt.entry
         return attempt
 
     def commit(self, attempt: Attempt, change: Change) -> Ledger:
@@ -264,9 +264,8 @@ class Session:
         if (ledger.epoch, ledger.session) == (self._epoch, self._name):
             return
         raise FencedError(
-            f"{self._directory.url} has been taken over by another process (epoch {ledger.epoch}; ours was "
-            f"{self._epoch}), so nothing was saved. Two jobs must not save into one directory: stop this one, or give "
-            "it a directory of its own.",
+            f"{self._directory.url} has been taken over by another process (its epoch is {ledger.epoch}), so nothing "
+            "was saved. Two jobs must not save into one directory: stop this one, or give it a directory of its own.",
             path=self._directory.file.path,
         )
 

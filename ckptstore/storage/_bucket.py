@@ -1,16 +1,26 @@
-"""What S3 and GCS have in common: buckets in URLs, ranged replies, options with options in them."""
+"""What S3 and GCS have in common: buckets in URLs, ranged replies, single deletions, options with options in them."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from ckptstore.errors import DataLossError, InvalidArgumentError, StorageError
-from ckptstore.storage._base import check_key
+from ckptstore.errors import (
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+    PreconditionFailedError,
+    StorageError,
+)
+from ckptstore.storage._aio import gather
+from ckptstore.storage._base import ObjectMeta, check_key
 
 ATTEMPT = "ckptstore-attempt"
-"""The object metadata that tells which upload an object came from."""
+"""The object metadata that holds an object's tag."""
+
+_DELETES_AT_ONCE = 32  # GCS' batch interface is no faster, and has replies inside replies
 
 
 def split_bucket(url: str) -> tuple[str, str]:
@@ -70,3 +80,50 @@ def check_range(status: int, content_range: str | None, length: int | None, star
         raise DataLossError(f"{path} ends at byte {end}, before the bytes asked for.", path=path, offset=end)
     if end > stop or (length is not None and length != wanted):
         raise StorageError(f"The server sends other bytes of {path} than the {wanted} asked for.", path=path)
+
+
+def versions_of(objects: Iterable[ObjectMeta]) -> list[tuple[str, str]]:
+    """The keys and versions that `Store.delete_versions` is told of.
+
+    Raises:
+        InvalidArgumentError: One has no version; without a condition, whatever is there would go.
+        UnsafePathError: One is no key.
+    """
+    found = []
+    for meta in objects:
+        if not meta.version:
+            raise InvalidArgumentError(f"No version of {meta.key!r} is told, so none can be deleted by it.")
+        found.append((check_key(meta.key), meta.version))
+    return found
+
+
+async def delete_singly(
+    deletions: Iterable[tuple[str, Callable[[], Awaitable[object]]]],
+) -> tuple[list[str], dict[str, StorageError]]:
+    """Deletes objects by one request each, several at a time.
+
+    Args:
+        deletions: Keys, and what deletes them. A PreconditionFailedError of that spares the key, a NotFoundError is
+            about the bucket.
+
+    Returns:
+        The keys that were spared, and what kept others from being deleted.
+
+    Raises:
+        NotFoundError: There is no such bucket.
+    """
+    spared: list[str] = []
+    failures: dict[str, StorageError] = {}
+
+    async def one(key: str, delete: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await delete()
+        except PreconditionFailedError:
+            spared.append(key)
+        except NotFoundError:
+            raise
+        except StorageError as error:
+            failures[key] = error
+
+    await gather((functools.partial(one, key, delete) for key, delete in deletions), limit=_DELETES_AT_ONCE)
+    return spared, failures

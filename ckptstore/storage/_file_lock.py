@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 DEADLINE = 60.0
 """Seconds after which a lock that is held by others is an error. They hold it for one rename, or a few unlinks."""
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM}
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _FIRST_WAIT, _LONGEST_WAIT = 0.0005, 0.05
 
 
@@ -27,8 +28,8 @@ def file_lock(file: bytes, clock: Clock, path: str) -> Iterator[None]:
     """Holds the lock; other threads wait as other processes do.
 
     Args:
-        file: The lock's file, in a directory that is there. It is made, and never removed: who removes a file while
-            somebody waits for a lock on it lets two in.
+        file: The lock's file. It is made together with its directory, and never removed: who removes a file while
+            somebody waits for a lock on it lets two in. Neither needs to outlast a power cut.
         clock: For waiting.
         path: What is locked, for messages.
 
@@ -36,12 +37,21 @@ def file_lock(file: bytes, clock: Clock, path: str) -> Iterator[None]:
         StorageUnavailableError: Others held it for too long.
         UnsupportedError: The file system has no locks.
     """
-    fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        fd = os.open(file, _OPEN, 0o666)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(file))
+        fd = os.open(file, _OPEN, 0o666)
     try:
         _wait(fd, clock, path)
-        yield
+        try:
+            yield
+        finally:
+            # Closing would not do: a process forked meanwhile has the same description open, perhaps for hours.
+            fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
-        os.close(fd)  # which releases it
+        os.close(fd)
 
 
 def _wait(fd: int, clock: Clock, path: str) -> None:

@@ -7,7 +7,19 @@ import os
 
 _NAME = "user.ckptstore.tag"
 _UNSUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS, errno.ENOSPC, errno.E2BIG, errno.EACCES}
+_ABSENT = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _KNOWN = hasattr(os, "setxattr")  # Linux alone
+
+
+def takes_tags(directory: bytes) -> bool:
+    """Whether the file system of a directory knows of tags. Only a look: nothing is written."""
+    if not _KNOWN:
+        return False
+    try:
+        os.getxattr(directory, _NAME)
+    except OSError as error:
+        return error.errno not in _ABSENT
+    return True
 
 
 def set_tag(fd: int, tag: str) -> bool:

@@ -34,7 +34,7 @@ from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._deletion import delete_each, key_list
 from ckptstore.storage._foreign import from_exception, secrets_in, translated
 from ckptstore.storage._protocols import has_own_rename, replace, traits_of
-from ckptstore.storage._temporary_file import TEMPORARY_NAME
+from ckptstore.storage._temporary_file import is_temporary
 from ckptstore.storage._url import refuse_credentials
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class FsspecStore(Store):
     def put(self, key: str, payload: Payload) -> ObjectMeta:
         """See `Store.put`."""
         check_key(key)
-        if _is_temporary(key):
+        if is_temporary(key):
             raise UnsafePathError(f"The key {key!r} has the form of a temporary file; choose another.", path=key)
         with self._errors(key):
             fs, name = self._fs(), self._name(key)
@@ -150,13 +150,19 @@ class FsspecStore(Store):
 
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`. The whole listing is read before the first object is handed out."""
+        return iter([meta for meta in self._found(prefix) if not is_temporary(meta.key)])
+
+    def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
+        """See `Store.unfinished`: temporary files, and older ones that were moved aside."""
+        return iter([meta for meta in self._found(prefix) if is_temporary(meta.key)])
+
+    def _found(self, prefix: str) -> Sequence[ObjectMeta]:
         folder = prefix.rpartition("/")[0]
         if folder and any(segment in ("", ".", "..") for segment in folder.split("/")):
-            return iter(())  # no key begins like this, and the file system must not resolve it
+            return []  # no key begins like this, and the file system must not resolve it
         with self._errors():
             found = [meta for meta in self._walk(folder) if meta.key.startswith(prefix)]
-        found.sort(key=lambda meta: meta.key.encode("utf-8", "surrogateescape"))
-        return iter(found)
+        return sorted(found, key=lambda meta: meta.key.encode("utf-8", "surrogateescape"))
 
     def delete(self, keys: Iterable[str]) -> None:
         """See `Store.delete`."""
@@ -286,7 +292,7 @@ class FsspecStore(Store):
                 if info.get("type") == "directory":
                     if not info.get("islink"):  # which could lead in a circle
                         pending.append(child)
-                elif is_key(key) and not _is_temporary(key):
+                elif is_key(key):
                     yield self._meta(key, info)
 
     def _delete_one(self, key: str) -> None:
@@ -335,11 +341,6 @@ def _below(root: str, name: str) -> str | None:
 
 def _slashless(root: str, root_marker: str) -> str:
     return root.rstrip("/") if root.rstrip("/") else root_marker.rstrip("/")
-
-
-def _is_temporary(key: str) -> bool:
-    name = key.rpartition("/")[2].encode("utf-8", "surrogateescape")
-    return TEMPORARY_NAME.fullmatch(name) is not None
 
 
 def _modified(info: Mapping[str, Any]) -> float | None:

@@ -5,8 +5,7 @@ gcsfs brings the session, the credentials and who pays; what is sent, and how lo
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -56,18 +55,6 @@ async def send(
         timeout=_timeout(fs.requests_timeout),
         allow_redirects=False,  # nobody but the endpoint gets our token and our bytes
     )
-
-
-async def gather(requests: Iterable[Any]) -> None:
-    """Waits for all requests. When one fails, the others are stopped before its error is raised."""
-    tasks = [asyncio.ensure_future(request) for request in requests]
-    try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 def _timeout(configured: Any) -> Any:

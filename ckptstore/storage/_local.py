@@ -23,8 +23,9 @@ from ckptstore.storage._base import Capabilities, ObjectMeta, Store, check_key
 from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._deletion import delete_each, key_list
+from ckptstore.storage._directories import Directories
 from ckptstore.storage._file_lock import file_lock
-from ckptstore.storage._file_tags import get_tag
+from ckptstore.storage._file_tags import get_tag, takes_tags
 from ckptstore.storage._posix import (
     ABSENT,
     check_regular,
@@ -45,15 +46,13 @@ from ckptstore.storage._temporary_file import (
 from ckptstore.storage._walk import walk_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptstore._clock import Clock
     from ckptstore.storage._base import Payload, ReadTarget
 
 LOCK_KEY = ".ckptstore/lock"
-"""The file that `replace` and `delete_versions` lock. `list` leaves it out."""
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""The file that `replace` and `delete_versions` lock. `list` leaves it out, also that of a store further below."""
 
 
 class LocalStore(Store):
@@ -74,10 +73,8 @@ class LocalStore(Store):
         self._root = os.fsencode(self._url)
         self._durable = durable
         self._clock: Clock = clock or SystemClock()
-        self._tags = True  # until the file system refuses one
-        # Directories whose own entry, in their parent, is known to be on disk. When two threads settle the same one,
-        # it is synced twice; so there is no lock.
-        self._settled: set[bytes] = set()
+        self._directories = Directories(self._root, durable=durable)
+        self._tags: bool | None = None  # whether the file system takes them, once that is known
 
     @property
     def url(self) -> str:
@@ -86,9 +83,15 @@ class LocalStore(Store):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Store.capabilities`."""
+        """See `Store.capabilities`. Links and locks are taken for granted: the verbs say so where there are none."""
+        tags = self._tags
+        if tags is None:
+            there = self._directories.existing()
+            tags = takes_tags(there)
+            if there == self._root:
+                self._tags = tags
         return Capabilities(
-            durable=self._durable, create_only=True, compare_and_swap=True, conditional_delete=True, tags=self._tags
+            durable=self._durable, create_only=True, compare_and_swap=True, conditional_delete=True, tags=tags
         )
 
     def path(self, key: str) -> str:
@@ -141,14 +144,14 @@ class LocalStore(Store):
         """See `Store.put`. After any failure, also a KeyboardInterrupt, the temporary file is removed.
 
         Raises:
-            UnsafePathError: The key's last segment is a `TEMPORARY_NAME`, which no listing would show.
+            UnsafePathError: The key is that of a temporary file or of the lock, which no listing would show.
             PermissionDeniedError: The directory or the file system is read-only for us.
             StorageFullError: No space or quota is left.
             StorageError: A sync failed, or anything else did. The bytes must then be written to a new file: a second
                 sync of the same one would report success for pages that the kernel has already given up.
         """
         directory, name = self._split(key)
-        with os_errors(self.path(key), "write"), self._entered(directory) as parent:
+        with os_errors(self.path(key), "write"), self._directories.entered(directory) as parent:
             with temporary_file(parent, payload, durable=self._durable) as new:
                 new.rename(name)
             if self._durable:
@@ -162,7 +165,7 @@ class LocalStore(Store):
             UnsupportedError: The file system has no hard links.
         """
         directory, name = self._split(key)
-        with os_errors(self.path(key), "write"), self._entered(directory) as parent:
+        with os_errors(self.path(key), "write"), self._directories.entered(directory) as parent:
             with self._tagged(parent, payload, tag) as new:
                 meta = _meta(key, new.status, new.tag)
                 if not new.link(name, self.path(key)):
@@ -187,13 +190,15 @@ class LocalStore(Store):
             if not os.path.lexists(file):
                 raise not_that_version(self.path(key))
             with (
-                self._entered(directory) as parent,
+                self._directories.entered(directory) as parent,
                 self._tagged(parent, payload, tag) as new,
                 self._locked(),
             ):
                 found = _stat(file)
                 if found is not None and tag is not None and get_tag(file) == tag:
                     new.discard()
+                    if self._durable:
+                        sync_directory(parent)  # the earlier try may have failed just before that
                     return _meta(key, found, tag)
                 if found is None or file_version(found) != version:
                     raise not_that_version(self.path(key))
@@ -208,7 +213,7 @@ class LocalStore(Store):
         Left out are temporary files, the lock, whatever is no regular file nor a link to one, and files whose names
         cannot be keys (those with control characters).
         """
-        return (meta for meta in self._walk(prefix) if not is_temporary(meta.key) and meta.key != LOCK_KEY)
+        return (meta for meta in self._walk(prefix) if not is_temporary(meta.key) and not _is_lock(meta.key))
 
     def unfinished(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.unfinished`: the temporary files, in key order."""
@@ -220,28 +225,28 @@ class LocalStore(Store):
         Directories stay, also empty ones: another process may be about to write into them. The directories touched
         are synced at the end, once each: a power cut before this returns may bring back any of the objects.
         """
-        touched: dict[bytes, str] = {}
+        names = [_check(key) for key in key_list(keys)]
 
         def unlink(key: str) -> None:
-            file = self._file(key)
             with os_errors(self.path(key), "delete"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(file)
-                touched[os.path.dirname(file)] = key
+                os.unlink(self._file(key))
 
         try:
-            delete_each([check_key(key) for key in key_list(keys)], unlink)
+            delete_each(names, unlink)
         finally:
-            self._sync_all(touched)
+            self._sync_parents(names)
 
     def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
-        """See `Store.delete_versions`. All are looked at and deleted under one hold of the lock."""
-        metas = [*objects]
-        for meta in metas:
-            check_key(meta.key)
+        """See `Store.delete_versions`. All are looked at and deleted under one hold of the lock.
+
+        It holds against `create`, `replace` and other deletions; a `put` at the same moment does not take the lock.
+
+        Raises:
+            UnsupportedError: The file system has no locks.
+            StorageUnavailableError: Others held the lock for a minute.
+        """
+        versions = {_check(meta.key): meta.version for meta in objects}
         spared: list[str] = []
-        versions = {meta.key: meta.version for meta in metas}
-        if not any(os.path.lexists(self._file(key)) for key in versions):
-            return spared
 
         def unlink(key: str) -> None:
             file = self._file(key)
@@ -249,24 +254,23 @@ class LocalStore(Store):
                 found = _stat(file)
                 if found is None:
                     return
-                if file_version(found) != versions[key]:
+                if file_version(found) == versions[key]:
+                    os.unlink(file)
+                else:
                     spared.append(key)
-                    return
-                os.unlink(file)
-                touched[os.path.dirname(file)] = key
 
-        touched: dict[bytes, str] = {}
         try:
-            with os_errors(self.url, "lock"), self._locked():
-                delete_each(list(versions), unlink)
+            if any(os.path.lexists(self._file(key)) for key in versions):
+                with os_errors(self.url, "lock"), self._locked():
+                    delete_each(list(versions), unlink)
         finally:
-            self._sync_all(touched)
+            self._sync_parents(versions)
         return spared
 
     # ---- files ----
 
     def _split(self, key: str) -> tuple[bytes, bytes]:
-        directory, name = os.path.split(self._file(check_key(key)))
+        directory, name = os.path.split(self._file(_check(key)))
         if TEMPORARY_NAME.fullmatch(name):
             raise UnsafePathError(f"{self.path(key)} is the name of a temporary file; choose another.", path=key)
         return directory, name
@@ -275,13 +279,12 @@ class LocalStore(Store):
     def _tagged(self, parent: int, payload: Payload, tag: str | None) -> Iterator[TemporaryFile]:
         """As `temporary_file`; notes whether the file system takes tags."""
         with temporary_file(parent, payload, tag=tag, durable=self._durable) as new:
-            self._tags = self._tags and new.tag == tag
+            if new.tag != tag:
+                self._tags = False
             yield new
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
-        file = self._file(LOCK_KEY)
-        self._settle(os.path.dirname(file))
-        return file_lock(file, self._clock, self._url)
+        return file_lock(self._file(LOCK_KEY), self._clock, self._url)
 
     def _file(self, key: str) -> bytes:
         return os.path.join(self._root, key.encode("utf-8", "surrogateescape"))
@@ -300,13 +303,12 @@ class LocalStore(Store):
         if wanted is not None and wanted != found:
             raise not_that_version(self.path(key))
 
-    def _sync_all(self, directories: Mapping[bytes, str]) -> None:
-        if self._durable:
-            for directory, key in directories.items():
-                with os_errors(self.path(key), "delete"), contextlib.suppress(FileNotFoundError):
-                    _sync(directory)
-
-    # ---- directories ----
+    def _sync_parents(self, keys: Iterable[str]) -> None:
+        """Syncs each directory once, also of what was not there: whoever removed it may not have synced it yet."""
+        parents = {os.path.dirname(self._file(key)): key for key in keys}
+        for directory, key in parents.items():
+            with os_errors(self.path(key), "delete"):
+                self._directories.sync(directory)
 
     def _walk(self, prefix: str) -> Iterator[ObjectMeta]:
         try:
@@ -321,45 +323,16 @@ class LocalStore(Store):
                 continue  # no verb could be told to read or delete it
             yield _meta(key, status)
 
-    @contextlib.contextmanager
-    def _entered(self, directory: bytes) -> Iterator[int]:
-        """The open directory, made if need be together with its parents."""
-        self._settle(directory)
-        try:
-            fd = os.open(directory, _DIRECTORY)
-        except FileNotFoundError:  # removed since this store settled it
-            self._settled.clear()
-            self._settle(directory)
-            fd = os.open(directory, _DIRECTORY)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
-    def _settle(self, directory: bytes) -> None:
-        """Makes a directory if it is missing, and its entry in its parent durable, once in this store's life.
+def _is_lock(key: str) -> bool:
+    return f"/{key}".endswith(f"/{LOCK_KEY}")
 
-        That includes directories which are already there: whoever made one, another host perhaps, may not have synced
-        it yet, and a file is as lost without its directory as without its bytes.
-        """
-        if directory in self._settled:
-            return
-        parent = os.path.dirname(directory)
-        below_root = len(directory) > len(self._root)
-        if below_root or not os.path.isdir(parent):
-            self._settle(parent)
-        if not os.path.isdir(directory):
-            try:
-                os.mkdir(directory)
-            except FileExistsError:
-                if not os.path.isdir(directory):  # else made meanwhile
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory) from None
-        if self._durable:
-            # One may be allowed to pass through a directory (/home, say) and not to open it. Then only the machine's
-            # owner can vouch for it.
-            with contextlib.suppress(PermissionError):
-                _sync(parent)
-        self._settled.add(directory)
+
+def _check(key: str) -> str:
+    """As `check_key`, for what may be written or deleted: two could hold a lock whose file is replaced."""
+    if _is_lock(check_key(key)):
+        raise UnsafePathError(f"The key {key!r} is that of a store's lock; choose another.", path=key)
+    return key
 
 
 def _meta(key: str, status: os.stat_result, tag: str | None = None) -> ObjectMeta:
@@ -371,11 +344,3 @@ def _stat(file: bytes) -> os.stat_result | None:
         return os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _sync(directory: bytes) -> None:
-    fd = os.open(directory, _DIRECTORY)
-    try:
-        sync_directory(fd)
-    finally:
-        os.close(fd)

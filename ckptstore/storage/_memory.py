@@ -221,6 +221,8 @@ class MemoryStore(Store):
                 if part is not ordered[-1] and len(data) < self._capabilities.min_part_size:
                     raise self._refuse(upload, f"part {part.number} has only {len(data)} bytes")
             if upload.create_only and there is not None:
+                if there.meta.tag == upload.tag:
+                    return there.meta
                 raise not_new(self.path(upload.key))
             joined = b"".join(have[part.number][1] for part in ordered)
             meta = self._store_locked(upload.key, joined, upload.tag)

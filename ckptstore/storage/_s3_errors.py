@@ -86,6 +86,12 @@ def reply_of(error: BaseException | None) -> tuple[int, str, str] | None:
     return None
 
 
+def is_missing_bucket(error: BaseException) -> bool:
+    """Whether an error is about the bucket, and not about something in it."""
+    reply = reply_of(error)
+    return reply is not None and reply[1] == "NoSuchBucket"
+
+
 def from_code(status: int, code: str, message: str, path: str, bucket: str) -> CheckpointError:
     """The error for an S3 reply."""
     said = f"{code}: {message}" if message and message != code else code
@@ -107,6 +113,8 @@ def from_code(status: int, code: str, message: str, path: str, bucket: str) -> C
         return NotFoundError(f"The upload of {path} is gone: somebody, or a rule of the bucket, aborted it.", path=path)
     if not status and code.isdecimal():
         status = int(code)
+    if code == "NotImplemented":  # which has the status 400 on some servers
+        status = 501
     if status in (301, 307) or code in ("PermanentRedirect", "IllegalLocationConstraintException"):
         return StorageError(
             f"The bucket {bucket!r} is in another region; set client_kwargs={{'region_name': ...}} or "

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from ckptstore._concurrency import make_executor, run_all
-from ckptstore.errors import InvalidArgumentError
+from ckptstore.errors import InvalidArgumentError, StorageUnavailableError, UploadConflictError
 from ckptstore.storage._base import Payload
 from ckptstore.storage._coalesce import plan_reads
+from ckptstore.storage._upload_notes import UploadNote
 from ckptstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MIB = 1 << 20
+_UPLOADS = 3  # how often a create is sent anew because another write of the key was under way
 
 
 class TransferStore(WrapperStore):
-    """Sends a large `put` as a multipart upload, and a large `read_into` as several ranges, `concurrency` at a time.
+    """Sends a large `put` or `create` as a multipart upload, and a large `read_into` as several ranges.
+
+    Up to `concurrency` pieces are under way at a time. `replace` is for small objects, and stays one request.
 
     It stands before the retries, so that each part and each range is tried again by itself:
     `TransferStore(RetryingStore(FsspecStore(s3://bucket/run)))`. Nothing is copied: parts are views of the payload,
@@ -39,6 +44,8 @@ class TransferStore(WrapperStore):
         concurrency: The most pieces under way at once.
         max_gap: Reads this many bytes apart, or fewer, are fetched in one request, the bytes between them in vain.
         executor: Where the pieces run. None: threads of its own, made when first needed and ended by `close`.
+        journal: A key prefix. Before its first part is sent, every upload is noted below it (`UploadNote`), until it is
+            completed or aborted: by the note somebody else can abort the upload of a process that died. None: no notes.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class TransferStore(WrapperStore):
         concurrency: int = 8,
         max_gap: int = _MIB,
         executor: Executor | None = None,
+        journal: str | None = None,
     ) -> None:
         if part_size < 1 or concurrency < 1 or max_gap < 0:
             raise InvalidArgumentError(f"{part_size=}, {concurrency=}, {max_gap=}: nothing could be transferred.")
@@ -57,6 +65,7 @@ class TransferStore(WrapperStore):
         self._concurrency = concurrency
         self._max_gap = max_gap
         self._given = executor
+        self._journal = journal
         self._own: tuple[int, Executor] | None = None  # with the process it was made in
         self._lock = threading.Lock()
 
@@ -64,23 +73,33 @@ class TransferStore(WrapperStore):
         """See `Store.put`. On any failure, also a KeyboardInterrupt, the upload is aborted once no part is under way.
 
         The key then shows the older object, or, if nothing but the last reply was lost, the new one. When the abort
-        fails too, the parts stay behind until a life-cycle rule of the bucket removes them, and the error raised
-        is still the first one.
+        fails too, the parts stay behind until `journal` leads somebody to them, or a life-cycle rule of the bucket
+        removes them, and the error raised is still the first one.
         """
-        size = self._upload_part_size(payload.nbytes)
-        if not self._inner.capabilities.multipart or payload.nbytes <= size:
+        if self._is_small(payload):
             return self._inner.put(key, payload)
-        upload = self._inner.create_upload(key)
-        try:
-            parts = self._run(
-                functools.partial(self._inner.put_part, upload, number, part)
-                for number, part in enumerate(split_payload(payload, size), start=1)
-            )
-            return self._inner.complete_upload(upload, parts)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                self._inner.abort_upload(upload)
-            raise
+        return self._upload(key, payload, tag=None, create_only=False)
+
+    def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.create`. On any failure a large one is aborted, as in `put`.
+
+        Raises:
+            StorageUnavailableError: Also if other writes of the key were under way at every completion.
+        """
+        if self._is_small(payload):
+            return self._inner.create(key, payload, tag=tag)
+        uploads = 0
+        while True:
+            uploads += 1
+            try:
+                return self._upload(key, payload, tag=tag, create_only=True)
+            except UploadConflictError as error:
+                if uploads == _UPLOADS:
+                    raise StorageUnavailableError(
+                        f"{_UPLOADS} uploads of {self.path(key)} met other writes of it; try again when its other "
+                        "writer is done.",
+                        path=self.path(key),
+                    ) from error
 
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
         """See `Store.read_into`. All ranges are of one version where the store can pin one.
@@ -103,6 +122,35 @@ class TransferStore(WrapperStore):
         if own is not None and own[0] == os.getpid():
             own[1].shutdown(wait=True)
         self._inner.close()
+
+    def _is_small(self, payload: Payload) -> bool:
+        """Whether a payload goes in one request."""
+        return not self._inner.capabilities.multipart or payload.nbytes <= self._upload_part_size(payload.nbytes)
+
+    def _upload(self, key: str, payload: Payload, *, tag: str | None, create_only: bool) -> ObjectMeta:
+        upload = self._inner.create_upload(key, tag=tag, create_only=create_only)
+        note = None
+        try:
+            if self._journal is not None:
+                note = f"{self._journal}{secrets.token_hex(16)}"
+                self._inner.put(note, UploadNote.of(upload).payload())
+            parts = self._run(
+                functools.partial(self._inner.put_part, upload, number, part)
+                for number, part in enumerate(split_payload(payload, self._upload_part_size(payload.nbytes)), start=1)
+            )
+            meta = self._inner.complete_upload(upload, parts)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._inner.abort_upload(upload)
+                self._forget(note)  # unless the abort failed: then somebody else can do it
+            raise
+        with contextlib.suppress(Exception):  # the object is there; a note too many does no harm
+            self._forget(note)
+        return meta
+
+    def _forget(self, note: str | None) -> None:
+        if note is not None:
+            self._inner.delete([note])
 
     def _upload_part_size(self, nbytes: int) -> int:
         capabilities = self._inner.capabilities

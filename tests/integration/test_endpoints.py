@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
 import ckptstore as ck
-from ckptstore.storage import Store, from_url
+from ckptstore._concurrency import make_executor, run_all
+from ckptstore.storage import Payload, Store, from_url
 from ckptstore.testing import StoreTests
 from tests.integration.endpoints import KINDS, Endpoint
 
@@ -75,6 +77,48 @@ def test_a_job_saves_dies_and_resumes(endpoint: Endpoint) -> None:
         assert manager.best_step("loss") == 3
     assert ck.verify(endpoint.url, **options).ok
     assert {key.split(".")[0] for key in endpoint.names()} - {""} == {"checkpoint", "ckpt-2", "ckpt-3"}
+
+
+def test_no_update_is_lost(endpoint: Endpoint) -> None:
+    """Four writers count to five each, each with a store of its own."""
+    with from_url(endpoint.url, endpoint.options) as store:
+        if not store.capabilities.compare_and_swap:
+            pytest.skip("cannot compare and swap")
+        store.create("count", Payload.of(b"0"), tag="start")
+
+    def count(writer: int) -> None:
+        with from_url(endpoint.url, endpoint.options) as store:
+            for number in range(5):
+                while True:
+                    data, meta = store.get("count")
+                    try:
+                        store.replace(
+                            "count",
+                            Payload.of(b"%d" % (int(data) + 1)),
+                            version=str(meta.version),
+                            tag=f"{writer}-{number}",
+                        )
+                    except ck.PreconditionFailedError:
+                        continue
+                    break
+
+    with make_executor(4, "test") as executor:
+        run_all(executor, [partial(count, writer) for writer in range(4)], window=4)
+    assert endpoint.get("count") == b"20"
+
+
+def test_a_large_create_replaces_nothing(endpoint: Endpoint) -> None:
+    payload = Payload([b"x" * (20 << 20)])
+    with from_url(endpoint.url, endpoint.options) as store:
+        if not store.capabilities.create_only:
+            pytest.skip("cannot tell whether an object is new")
+        meta = store.create("big", payload, tag="first")
+        assert meta.version == store.head("big").version
+        assert store.create("big", payload, tag="first").version == meta.version
+        with pytest.raises(ck.AlreadyExistsError):
+            store.create("big", Payload([b"y" * (20 << 20)]), tag="second")
+        assert store.head("big").version == meta.version
+        assert endpoint.names() == {"big"}
 
 
 def test_large_tensors_travel_in_parts(endpoint: Endpoint) -> None:

@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+_CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 
 Environ = dict[str, Any]
 Answer = Callable[["S3Server", Environ, Any], Iterable[bytes]]
@@ -31,10 +35,12 @@ class S3Server:
 
     Attributes:
         requests: Every request, in order of arrival, those that a fault hit too.
+        dialect: What answers where no fault was ordered: `S3Server.moto`, or one of those below that are less of an S3.
     """
 
     def __init__(self) -> None:
         self.requests: list[Call] = []
+        self.dialect: Answer = S3Server.moto
         self._faults: list[tuple[Callable[[Call], bool], Answer]] = []
         self._lock = threading.Lock()
         self._one_at_a_time = threading.Lock()  # moto closes an object's file under the threads that read it
@@ -64,8 +70,9 @@ class S3Server:
             self._faults += [(predicate, answer)] * times
 
     def forget(self) -> None:
-        """Drops the orders and the log."""
+        """Drops the orders and the log, and speaks S3 again."""
         with self._lock:
+            self.dialect = S3Server.moto
             self._faults.clear()
             self.requests.clear()
 
@@ -92,7 +99,13 @@ class S3Server:
             order = next((order for order in self._faults if order[0](call)), None)
             if order is not None:
                 self._faults.remove(order)
-        return self.moto(environ, start_response) if order is None else order[1](self, environ, start_response)
+        return (self.dialect if order is None else order[1])(self, environ, start_response)
+
+    def etag(self, environ: Environ) -> str | None:
+        """The bare ETag of the object that a request is about, or None if there is none."""
+        bucket, _, key = unquote(environ["PATH_INFO"]).lstrip("/").partition("/")
+        found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)
+        return found.etag.strip('"') if found is not None else None
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -126,6 +139,46 @@ def lost_reply(server: S3Server, environ: Environ, start_response: Any) -> Itera
     _hang_up(environ)
     start_response("200 Lost", [("Content-Length", "0")])
     return []
+
+
+def lost_to(status: int, code: str) -> Answer:
+    """Does what was asked, and replies with an error."""
+
+    def answer(server: S3Server, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        server.moto(environ, lambda *args: None)
+        environ["CONTENT_LENGTH"] = "0"  # the body has been read
+        return refusal(status, code)(server, environ, start_response)
+
+    return answer
+
+
+def ignores_conditions(server: S3Server, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    """A server that does what is asked, whatever the condition; s3rver is one."""
+    for name in _CONDITIONS:
+        environ.pop(name, None)
+    return server.moto(environ, start_response)
+
+
+def refuses_conditions(server: S3Server, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    """A server that has no conditional writes and says so; Swift is one."""
+    if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and any(name in environ for name in _CONDITIONS):
+        return refusal(501, "NotImplemented")(server, environ, start_response)
+    return server.moto(environ, start_response)
+
+
+def ceph_16(server: S3Server, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    """Compares the ETag in the If-Match of a PUT without taking its quotes off; has no other conditional requests.
+
+    So measured: a quoted ETag is 412 even if it is right, and so is any for an object that is not there; DELETE and
+    Complete do not look at their conditions.
+    """
+    method = environ["REQUEST_METHOD"]
+    if method in ("POST", "DELETE"):
+        return ignores_conditions(server, environ, start_response)
+    wanted = environ.pop("HTTP_IF_MATCH", None) if method == "PUT" else None
+    if wanted is not None and wanted != server.etag(environ):
+        return refusal(412, "PreconditionFailed")(server, environ, start_response)
+    return server.moto(environ, start_response)
 
 
 def hang_up(server: S3Server, environ: Environ, start_response: Any) -> Iterable[bytes]:

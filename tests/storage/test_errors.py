@@ -18,8 +18,9 @@ import pytest
 from ckptstore import errors
 from ckptstore.errors import StorageError, StorageUnavailableError, UnsupportedError
 from ckptstore.storage import Payload
-from ckptstore.storage._aio import PayloadReader, Scatter, receive, run
+from ckptstore.storage._aio import PayloadReader, Scatter, gather, receive, run
 from ckptstore.storage._foreign import from_exception, from_status, redact, secrets_in
+from ckptstore.storage._gcs_errors import from_reply
 from ckptstore.storage._s3_errors import from_code
 
 
@@ -83,6 +84,22 @@ def test_from_exception(error: Exception, expected: type[Exception]) -> None:
 def test_wrong_region() -> None:
     error = from_code(301, "PermanentRedirect", "elsewhere", "s3://b/a", "b")
     assert "region_name" in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 501])
+def test_what_a_server_says_it_has_not(status: int) -> None:
+    assert type(from_code(status, "NotImplemented", "If-None-Match", "s3://b/a", "b")) is UnsupportedError
+
+
+def test_too_many_writes_of_one_object_are_passing() -> None:
+    body = b'{"error": {"code": 429, "message": "slow", "errors": [{"reason": "rateLimitExceeded"}]}}'
+    assert type(from_reply(429, body, "gs://b/a", "b")) is StorageUnavailableError
+
+
+@pytest.mark.parametrize(("status", "expected"), [(412, errors.PreconditionFailedError), (404, errors.NotFoundError)])
+def test_a_condition_that_does_not_hold(status: int, expected: type[Exception]) -> None:
+    assert type(from_code(status, "PreconditionFailed", "", "s3://b/a", "b")) is expected
+    assert type(from_reply(status, b"", "gs://b/a", "b")) is expected
 
 
 def test_errno_is_kept() -> None:
@@ -260,3 +277,36 @@ class TestRun:
 
         call()
         data.extend(b"x")  # a BufferError while a view of it is alive
+
+
+class TestGather:
+    def test_no_more_at_once_than_allowed(self) -> None:
+        now, most = 0, 0
+
+        async def one() -> None:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+
+        asyncio.run(gather((one for _ in range(50)), limit=4))
+        assert (now, most) == (0, 4)
+
+    def test_a_failure_stops_the_others_first(self) -> None:
+        happened: list[str] = []
+
+        async def wait() -> None:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                happened.append("stopped")
+                raise
+
+        async def fail() -> None:
+            await asyncio.sleep(0)
+            raise ValueError("odd")
+
+        with pytest.raises(ValueError, match="odd"):
+            asyncio.run(gather([wait, wait, fail], limit=3))
+        assert happened == ["stopped", "stopped"]

@@ -1,14 +1,23 @@
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from ckptstore.errors import InvalidArgumentError, PreconditionFailedError, StorageError
-from ckptstore.storage import LocalStore, MemoryStore, Payload, RetryingStore, TransferStore
+from ckptstore.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    PreconditionFailedError,
+    StorageError,
+    StorageUnavailableError,
+    UploadConflictError,
+)
+from ckptstore.storage import LocalStore, MemoryStore, Payload, RetryingStore, TransferStore, UploadNote
 from ckptstore.storage._transfer import split_payload
 from ckptstore.testing import CrashError, Fault, FaultyStore, InlineExecutor, ManualClock
 from tests.storage.test_local import LocalTests
@@ -24,6 +33,17 @@ class TestTransferStore(MemoryTests):
             RetryingStore(self.memory, clock=ManualClock()), part_size=1000, concurrency=3, max_gap=50
         )
         with stack as store:
+            yield store
+
+    def raw_put(self, key, data):
+        self.memory._store_locked(key, data, None)  # `put` has a limit here
+
+
+class TestTransferStoreWithNotes(MemoryTests):
+    @pytest.fixture
+    def store(self):
+        self.memory = MemoryStore()
+        with TransferStore(self.memory, part_size=1000, journal="notes/", executor=InlineExecutor()) as store:
             yield store
 
 
@@ -216,6 +236,151 @@ def test_abort_comes_after_the_last_part(monkeypatch):
         store.put("a", Payload.of(bytes(200)))
     assert running_at_abort == [0]
     assert inner.pending_uploads == []
+
+
+# ---- create ----
+
+
+def test_small_creates_are_single():
+    inner = FaultyStore(MemoryStore())
+    with store_over(inner, journal="notes/") as store:
+        meta = store.create("a", Payload.of(b"0123456789"), tag="t-1")
+    assert [call.verb for call in inner.calls] == ["create"]
+    assert inner.inner.head("a") == meta
+    assert meta.tag == "t-1"
+
+
+def test_large_creates_are_uploads():
+    inner = FaultyStore(MemoryStore())
+    with store_over(inner) as store:
+        meta = store.create("a", Payload.of(b"x" * 15), tag="t-1")
+    assert [call.verb for call in inner.calls] == ["create_upload", "put_part", "put_part", "complete_upload"]
+    assert inner.inner.head("a") == meta
+    assert meta.tag == "t-1"
+
+
+def test_without_uploads_large_creates_are_single():
+    inner = FaultyStore(MemoryStore(multipart=False))
+    with store_over(inner) as store:
+        store.create("a", Payload.of(b"x" * 1000), tag="t-1")
+    assert [call.verb for call in inner.calls] == ["create"]
+
+
+@pytest.mark.parametrize("size", [5, 50])
+def test_a_create_replaces_nothing(size):
+    memory = MemoryStore()
+    theirs = memory.create("a", Payload.of(b"theirs"), tag="t-2")
+    for tag in ("t-1", None):
+        with store_over(memory, journal="notes/") as store, pytest.raises(AlreadyExistsError):
+            store.create("a", Payload.of(b"x" * size), tag=tag)
+    assert [replace(meta, tag="t-2") for meta in memory.list()] == [theirs]
+    assert memory.pending_uploads == []
+
+
+@pytest.mark.parametrize("conflicts", [1, 2])
+def test_a_create_that_meets_another_write_begins_anew(conflicts):
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("complete_upload", times=conflicts, error=UploadConflictError("busy"))])
+    with store_over(inner, journal="notes/") as store:
+        store.create("a", Payload.of(b"x" * 35), tag="t-1")
+    assert inner.count("create_upload") == conflicts + 1
+    assert memory.get("a")[0] == b"x" * 35
+    assert [meta.key for meta in memory.list()] == ["a"]
+    assert memory.pending_uploads == []
+
+
+def test_a_create_that_always_meets_another_write_gives_up():
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("complete_upload", times=99, error=UploadConflictError("busy"))])
+    with store_over(inner, journal="notes/") as store, pytest.raises(StorageUnavailableError) as caught:
+        store.create("a", Payload.of(b"x" * 35), tag="t-1")
+    assert inner.count("create_upload") == 3
+    assert not isinstance(caught.value, UploadConflictError)
+    assert list(memory.list()) == memory.pending_uploads == []
+
+
+def test_replace_is_one_request_at_any_size():
+    inner = FaultyStore(MemoryStore())
+    version = inner.inner.put("a", Payload.of(b"old")).version
+    with store_over(inner) as store:
+        store.replace("a", Payload.of(b"x" * 1000), version=version)
+    assert [call.verb for call in inner.calls] == ["replace"]
+
+
+def test_a_large_create_whose_last_reply_was_lost():
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("complete_upload", when="after")])
+    with store_over(RetryingStore(inner, clock=ManualClock()), journal="notes/") as store:
+        assert store.create("a", Payload.of(b"x" * 25), tag="t") == memory.head("a")
+    assert [meta.key for meta in memory.list()] == ["a"]
+
+
+# ---- notes ----
+
+
+@pytest.mark.parametrize("verb", ["put", "create"])
+def test_every_upload_is_noted_before_its_first_part(verb):
+    inner = FaultyStore(MemoryStore())
+    with store_over(inner, journal="notes/") as store:
+        getattr(store, verb)("a", Payload.of(b"x" * 15))
+    verbs = ["create_upload", "put", "put_part", "put_part", "complete_upload", "delete"]
+    assert [call.verb for call in inner.calls] == verbs
+    noted, forgotten = inner.calls[1].key, inner.calls[-1].key
+    assert noted == forgotten
+    assert re.fullmatch("notes/[0-9a-f]{32}", noted)
+    assert [meta.key for meta in inner.inner.list()] == ["a"]
+
+
+@pytest.mark.parametrize("create_only", [False, True])
+def test_a_note_leads_to_the_upload_of_a_dead_process(create_only):
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("put_part", first=2, when="crash")])
+    with store_over(inner, journal="notes/") as store, pytest.raises(CrashError):
+        (store.create if create_only else store.put)("a", Payload.of(b"x" * 35))
+    [pending] = memory.pending_uploads
+    [meta] = memory.list("notes/")
+    note = UploadNote.from_bytes(memory.get(meta.key)[0])
+    assert note.upload() == pending
+    assert note.create_only is create_only
+    memory.abort_upload(note.upload())
+    assert memory.pending_uploads == []
+
+
+def test_an_upload_that_failed_leaves_no_note():
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("put_part", first=2, error=StorageError("no"))])
+    with store_over(inner, journal="notes/") as store, pytest.raises(StorageError):
+        store.put("a", Payload.of(b"x" * 35))
+    assert list(memory.list()) == memory.pending_uploads == []
+
+
+def test_the_note_stays_when_the_abort_fails():
+    memory = MemoryStore()
+    faults = [Fault("put_part", error=StorageError("1st")), Fault("abort_upload", error=StorageError("2nd"))]
+    with store_over(FaultyStore(memory, faults), journal="notes/") as store, pytest.raises(StorageError, match="1st"):
+        store.put("a", Payload.of(b"x" * 35))
+    assert len(list(memory.list("notes/"))) == len(memory.pending_uploads) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_upload_that_cannot_be_noted_is_aborted(when):
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("put", when=when, error=StorageError("no"))])
+    with store_over(inner, journal="notes/") as store, pytest.raises(StorageError):
+        store.put("a", Payload.of(b"x" * 35))
+    assert inner.count("put_part") == 0
+    assert list(memory.list()) == memory.pending_uploads == []
+
+
+def test_a_note_too_many_fails_nothing():
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("delete", error=StorageError("no"))])
+    with store_over(inner, journal="notes/") as store:
+        meta = store.put("a", Payload.of(b"x" * 35))
+    assert memory.head("a") == meta
+    [note] = memory.list("notes/")
+    memory.abort_upload(UploadNote.from_bytes(memory.get(note.key)[0]).upload())
+    assert memory.head("a") == meta
 
 
 # ---- read_into ----

@@ -85,7 +85,8 @@ def record(root: Path) -> Iterator[Recording]:
     recording = Recording(str(root))
     real = {name: getattr(os, name) for name in ("open", "close", "fsync", "link", "replace", "unlink", "mkdir")}
     paths: dict[int, str] = {}  # of open directories, by descriptor
-    inodes: dict[int, int] = {}  # of open files
+    inodes: dict[int, int] = {}  # of open files; numbers of our own, since the file system uses its own again
+    names: dict[str, int] = {}
 
     def where(name: Any, dir_fd: int | None) -> tuple[str, str]:
         text = os.fsdecode(name)
@@ -97,12 +98,11 @@ def record(root: Path) -> Iterator[Recording]:
         directory, name = where(path, kwargs.get("dir_fd"))
         full = os.path.join(directory, name)
         if full.startswith(recording.root) or recording.root.startswith(full):
-            status = os.fstat(fd)
             if flags & os.O_DIRECTORY:
                 paths[fd] = full
             elif flags & os.O_EXCL:
-                inodes[fd] = status.st_ino
-                recording.calls.append(Call("create", directory, name, status.st_ino))
+                inodes[fd] = names[full] = len(recording.calls) + 1
+                recording.calls.append(Call("create", directory, name, inodes[fd]))
         return fd
 
     def close(fd: int) -> None:
@@ -124,13 +124,13 @@ def record(root: Path) -> Iterator[Recording]:
     def link(src: Any, dst: Any, *, src_dir_fd: int, dst_dir_fd: int, follow_symlinks: bool = True) -> None:
         real["link"](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
         directory, name = where(dst, dst_dir_fd)
-        inode = os.stat(dst, dir_fd=dst_dir_fd).st_ino
+        inode = names[os.path.join(directory, name)] = names[os.path.join(*where(src, src_dir_fd))]
         recording.calls.append(Call("link", directory, name, inode))
 
     def replace(src: Any, dst: Any, *, src_dir_fd: int, dst_dir_fd: int) -> None:
-        inode = os.stat(src, dir_fd=src_dir_fd).st_ino
         real["replace"](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         directory, name = where(dst, dst_dir_fd)
+        inode = names[os.path.join(directory, name)] = names.pop(os.path.join(*where(src, src_dir_fd)))
         recording.calls.append(Call("rename", directory, name, inode, os.fsdecode(src)))
 
     def unlink(path: Any, *, dir_fd: int | None = None) -> None:

@@ -184,6 +184,20 @@ class TestServer:
             client.put("x", b"lost reply")
         assert client.read("x").body == b"lost reply"
 
+    def test_fail_next_after_acts_and_answers_with_an_error(self, server, client):
+        server.fail_next(lambda r: r.method == "POST", status=500, after=True, hang_up=False)
+        assert client.put("x", b"lost reply").status == 500
+        assert client.read("x").body == b"lost reply"
+
+    def test_deaf_to_preconditions_until_it_is_reset(self, server, client):
+        client.put("x")
+        server.deaf = True
+        assert client.put("x", query="&ifGenerationMatch=0").status == 200
+        assert client.put("y", query="&ifGenerationMatch=1").status == 200
+        server.reset()
+        client.call("POST", "/storage/v1/b", '{"name": "bucket"}')
+        assert client.put("y", query="&ifGenerationMatch=1").status == 412
+
     def test_fail_next_speaks_xml_to_the_xml_api(self, server, client):
         server.fail_next(lambda r: "uploads" in r.query, status=500)
         answer = client.call("POST", "/bucket/x?uploads")

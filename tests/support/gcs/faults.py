@@ -20,15 +20,19 @@ class Fault:
         predicate: Which requests. It runs in the connection's thread, without any lock held.
         status: The HTTP status to answer with, in place of doing anything.
         times: How often.
-        after: Do what is asked, then hang up without a reply; the status plays no part.
+        after: Do what is asked, and then lose the reply.
+        hang_up: How it is lost: by hanging up without one. False: the status is answered in its place.
     """
 
-    def __init__(self, predicate: Callable[[Request], bool], *, status: int, times: int, after: bool) -> None:
+    def __init__(
+        self, predicate: Callable[[Request], bool], *, status: int, times: int, after: bool, hang_up: bool
+    ) -> None:
         self._predicate = predicate
         self._status = status
         self._left = times
         self._lock = threading.Lock()
         self.after = after
+        self.hang_up = hang_up
 
     def strikes(self, request: Request) -> bool:
         """Whether this request is to fail; if so, one of the times is used up."""

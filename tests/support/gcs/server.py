@@ -7,6 +7,7 @@ import selectors
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.gcs.faults import Fault
@@ -41,6 +42,7 @@ class GcsServer:
             refuses them there (400 NotImplemented), and so does this by default.
 
     Attributes:
+        deaf: Take no notice of the JSON API's preconditions, as the emulators on the package index do.
         requests: Every request that arrived whole, in order of arrival, those that a fault hit too. The calls
             inside a batch are not requests.
     """
@@ -52,6 +54,7 @@ class GcsServer:
         min_part_size: int = MIN_PART_SIZE,
         multipart_preconditions: bool = False,
     ) -> None:
+        self.deaf = False
         self.requests: list[Call] = []
         self._faults: tuple[Fault, ...] = ()
         self._store = ObjectStore(now)
@@ -83,6 +86,7 @@ class GcsServer:
 
     def reset(self) -> None:
         """Forgets buckets, uploads, faults and requests. Connections stay, and generations go on growing."""
+        self.deaf = False
         self._faults = ()
         self._store.clear()
         self._json.clear()
@@ -90,7 +94,13 @@ class GcsServer:
         self.requests.clear()
 
     def fail_next(
-        self, predicate: Callable[[Request], bool], status: int = 503, times: int = 1, *, after: bool = False
+        self,
+        predicate: Callable[[Request], bool],
+        status: int = 503,
+        times: int = 1,
+        *,
+        after: bool = False,
+        hang_up: bool = True,
     ) -> None:
         """Makes the next requests of some kind fail. Of several faults that fit, the one ordered first comes first.
 
@@ -100,19 +110,26 @@ class GcsServer:
             times: How often.
             after: Do what was asked, then hang up without a reply: a lost reply. Mind that HTTP clients repeat
                 some requests (aiohttp: GET, PUT, DELETE) by themselves then.
+            hang_up: False, with `after`: reply with the status in place of hanging up.
         """
-        self._faults = (*self._faults, Fault(predicate, status=status, times=times, after=after))
+        fault = Fault(predicate, status=status, times=times, after=after, hang_up=hang_up)
+        self._faults = (*self._faults, fault)
 
     def _answer(self, request: Request) -> Reply | None:
         """The reply, or None for a hang-up. Runs in the connection's thread."""
         self.requests.append(Call(request.method, request.path, request.query))
         api: JsonApi | XmlApi = self._json if self._json.owns(request) else self._xml
         fault = next((fault for fault in self._faults if fault.strikes(request)), None)
-        if fault is not None and not fault.after:
-            error = fault.error()
-            return error.as_json() if api is self._json else error.as_xml()
-        reply = api.answer(request)
-        return reply if fault is None else None
+        if self.deaf:
+            request = replace(request, query={k: v for k, v in request.query.items() if "GenerationMatch" not in k})
+        if fault is None:
+            return api.answer(request)
+        if fault.after:
+            api.answer(request)
+            if fault.hang_up:
+                return None
+        error = fault.error()
+        return error.as_json() if api is self._json else error.as_xml()
 
 
 class _Listener:
