@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -30,6 +31,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 def problem(state: CrashState, directory: Path) -> str | None:
     """What is wrong with a state, if anything."""
     state.materialise(directory)
+    store = LocalStore(directory, durable=False)  # what is lost is decided by now
+    with mock.patch("ckptstore.train.checkpoint_manager.from_url", return_value=store):
+        return _problem(state, directory, store)
+
+
+def _problem(state: CrashState, directory: Path, store: LocalStore) -> str | None:
     acknowledged = max((int(mark) for mark in state.marks), default=0)
     try:
         with ck.CheckpointManager(directory, max_to_keep=2) as manager:
@@ -41,7 +48,6 @@ def problem(state: CrashState, directory: Path) -> str | None:
             for step in steps:
                 if manager.restore(step)["v"].tolist() != [step] * 3:
                     return f"I1: {step}"
-        store = LocalStore(directory, durable=False)
         for found in CheckpointDirectory(store).stored():
             if found.indexed and not (found.complete and ck.verify(directory / found.prefix).ok):
                 return f"{found.prefix} has an index, and is not whole: {found.files}"
@@ -99,12 +105,11 @@ def after(*what: tuple[str, str]) -> Callable[[Recording], list[int]]:
 
 
 GROUPS: dict[str, Callable[[Recording], list[int]]] = {
-    "the directory, after the data": after(("link", ".data-")),
+    "the directory, before the index": after(("link", ".data-"), ("link", ".meta")),
     "the directory, after the index": after(("link", ".index")),
     "the directory, after the state file": after(("rename", "checkpoint")),
     "the directory, after the history's copy": after(("rename", "0")),
     "the directory, after an index is gone": after(("unlink", ".index")),
-    "the private directory's own entry": after(("mkdir", "history")),
 }
 
 
