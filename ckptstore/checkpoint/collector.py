@@ -1,4 +1,4 @@
-"""Deletes what the trash and the dead list of a ledger name (R8, R11 in docs/design/commit-protocol.md)."""
+"""Deletes what the trash and the dead list of a ledger name (R8, R10 in docs/design/commit-protocol.md)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ckptstore.checkpoint.files import delete_files, files_of, v1_files_of
 from ckptstore.checkpoint.history import copy_name, outdated
 from ckptstore.checkpoint.pins import expired_pins, is_pinned
 from ckptstore.checkpoint.state_file import PRIVATE_DIR
-from ckptstore.errors import NotFoundError
+from ckptstore.errors import NotFoundError, PreconditionFailedError
+from ckptstore.format.coding import decode_fixed64
 from ckptstore.format.ledger import Entry, Ledger
+from ckptstore.format.naming import meta_name, parse_name
+from ckptstore.format.table import FOOTER_SIZE, MAGIC
 from ckptstore.storage import Capabilities, ObjectMeta
 
 Identity = tuple[str, str | None]
@@ -28,7 +31,8 @@ class Collected:
         done: Nothing of them is left; the ledger may forget them.
         pinned: A reader reads them.
         waiting: They have not been in the trash for long enough.
-        blocked: Files of them are not ours, or were replaced, or cannot be deleted safely on this store; by the reason.
+        blocked: Files of them are no checkpoint's, or were replaced, or cannot be deleted safely on this store; with
+            the reason.
         deleted: The files that were deleted.
     """
 
@@ -90,9 +94,12 @@ class Collector:
         out = Collected()
         ages = {meta.key: meta.modified for meta in private}
         ready: list[Entry] = []
+        counted = {entry.prefix for entry in (*ledger.live, *ledger.open)}
         for entry in ledger.trash:
             since = ages.get(copy_name(entry.seq))
-            if is_pinned(entry, private, now):
+            if entry.prefix in counted:
+                out.blocked[entry] = "a checkpoint that counts has the same name"
+            elif is_pinned(entry, private, now):
                 out.pinned.append(entry)
             elif grace > 0 and (since is None or now is None or now - since < grace):
                 out.waiting.append(entry)
@@ -101,11 +108,11 @@ class Collector:
         files = self._files(ledger, [*ready, *ledger.dead], listing)
         victims: list[ObjectMeta] = []
         for entry, found in files.items():
-            safe = self._capabilities.conditional_delete or not self._capabilities.compare_and_swap
-            if found and not safe and entry.attempt is not None and not _is_isolated(entry):
-                out.blocked[entry] = "this store cannot delete by version, and the name is not unique"
-                continue
-            victims += found
+            obstacle = self._obstacle(entry, found)
+            if obstacle is None:
+                victims += found
+            else:
+                out.blocked[entry] = obstacle
         spared = set(delete_files(self._directory.store, victims, conditional=self._capabilities.conditional_delete))
         out.deleted = [meta for meta in victims if meta.key not in spared]
         for entry, found in files.items():
@@ -137,14 +144,40 @@ class Collector:
             # entry's; what somebody puts there later is of another version (R8).
             now = self._reread()
             unknown = [entry for entry in unknown if any(entry.same(other) for other in (*now.trash, *now.dead))]
+        parts: dict[str, list[ObjectMeta]] = {}
+        for meta in listing or ():
+            if (file := parse_name(meta.key)) is not None:
+                parts.setdefault(file.prefix, []).append(meta)
+        saves = {entry.identity for entry in ledger.dead}
         for entry in unknown:
-            files = files_of(entry.prefix, listing or ())
-            if entry.attempt is None and not files:
+            files = parts.get(entry.prefix, [])
+            if entry.attempt is None and all(meta.key == meta_name(entry.prefix) for meta in files):
                 files = v1_files_of(entry.prefix, listing or ())
             # The first file of a dead save may have met somebody else's: only a tag tells them apart.
-            dead = entry in ledger.dead
+            dead = entry.identity in saves
             found[entry] = [meta for meta in files if not dead or self._is_ours(entry, meta, ledger.id)]
         return found
+
+    def _obstacle(self, entry: Entry, files: Sequence[ObjectMeta]) -> str | None:
+        """Why files must not be deleted; None if they may."""
+        safe = self._capabilities.conditional_delete or not self._capabilities.compare_and_swap
+        if files and not safe and entry.attempt is not None and not _is_isolated(entry):
+            return "this store cannot delete by version, and the name is not unique"
+        # Any file can have the name of a V1 checkpoint: only what is in it tells. (A V2 file's ending cannot.)
+        odd = [meta for meta in files if not files_of(entry.prefix, [meta]) and meta.key != meta_name(entry.prefix)]
+        if not all(self._is_v1(meta) for meta in odd):
+            return "the file of that name is no checkpoint; if it is to go, delete it by hand"
+        return None
+
+    def _is_v1(self, meta: ObjectMeta) -> bool:
+        if meta.size < FOOTER_SIZE or parse_name(meta.key) is not None:
+            return False
+        magic = bytearray(8)
+        try:
+            self._directory.store.read_into(meta.key, [(meta.size - 8, memoryview(magic))], version=meta.version)
+        except (NotFoundError, PreconditionFailedError):
+            return False
+        return decode_fixed64(bytes(magic), 0) == MAGIC
 
     def _is_ours(self, entry: Entry, meta: ObjectMeta, directory_id: str) -> bool:
         if entry.attempt is None or _is_isolated(entry):

@@ -107,6 +107,9 @@ class CheckpointDirectory:
         found = [c.prefix for c in _grouped(listing) if c.indexed and parse_step(c.prefix) is not None]
         counted = any(meta.key.startswith(HISTORY) for meta in listing)
         if counted or not set(found) <= uncounted:
+            snapshot = self.file.read()  # the first commit may have come between the two looks
+            if snapshot is not None:
+                return snapshot
             what = f"the checkpoints {', '.join(found[-5:])}" if found else "a history of checkpoints"
             raise StateMissingError(
                 f"{self.url} holds {what} and no state file {self.file.key!r}, so which of them count is not known, "

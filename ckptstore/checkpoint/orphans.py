@@ -6,7 +6,7 @@ tag, names an attempt that no list of the state file knows, and was there before
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ckptstore._clock import Clock
@@ -18,7 +18,7 @@ from ckptstore.checkpoint.history import outdated
 from ckptstore.checkpoint.pins import PINS, expired_pins, is_pin
 from ckptstore.checkpoint.pruning import check_names
 from ckptstore.checkpoint.session import OPEN_NOTES
-from ckptstore.checkpoint.state_file import PRIVATE_DIR
+from ckptstore.checkpoint.state_file import PRIVATE_DIR, Snapshot
 from ckptstore.checkpoint.store_time import store_time
 from ckptstore.errors import (
     DataLossError,
@@ -42,7 +42,7 @@ class GcReport:
     Attributes:
         deleted: Files of saves that died, and left-overs of ckptstore's own housekeeping, that were deleted.
         aborted: The uploads that were aborted, by the key they were for.
-        complete: Checkpoints that are whole and of which no list knows.
+        complete: Checkpoints that are whole, of which no list knows, and that stay.
         foreign: Files that look like parts of checkpoints and bear no tag of this directory.
         open: Saves that are under way, or whose process died: nobody can tell.
         problems: What could not be deleted or read, in words.
@@ -95,9 +95,9 @@ class OrphanCollector:
             dry_run: Change nothing, and say what would be done.
             abort_open: Give up the saves that are under way. One whose process lives fails with SaveAbortedError, and
                 nothing else is lost.
-            complete_orphans: Also delete checkpoints that are whole, ours, and unlisted.
-            foreign_older_than: Also delete files that look like parts of checkpoints and bear no tag, if they are
-                older than this, in seconds. None: leave them.
+            complete_orphans: Also delete checkpoints that are whole, unlisted, and ours to the last file.
+            foreign_older_than: Also delete files that look like parts of checkpoints, are not those of a whole one, and
+                bear no tag, if they are older than this, in seconds. None: leave them.
             unfinished_older_than: How old temporary files and uploads must be, in seconds.
 
         Raises:
@@ -108,23 +108,10 @@ class OrphanCollector:
         report = GcReport(dry_run=dry_run)
         capabilities = None if dry_run else require_swap(self._directory)
         if abort_open and not dry_run:
-            edit(self._directory, lambda old: replace(old, open=(), dead=(*old.dead, *old.open)))
+            edit(self._directory, lambda old: replace(old, open=(), dead=(*old.dead, *old.open)), self._load())
         listing = list(self._store.list())  # R11: first what is there, then who knows of it
         unfinished = list(self._store.unfinished())
-        snapshot = self._directory.load()
-        if snapshot is None:
-            raise StateMissingError(
-                f"{self._directory.url} has no state file yet, so nothing in it is known to be an orphan.",
-                path=self._directory.file.path,
-            )
-        if not snapshot.ledger.managed:
-            raise UnsupportedError(
-                f"The state file {self._directory.file.path} is TensorFlow's, which does not say what is being saved, "
-                "so nothing can be told to be an orphan. It becomes ours with the first save or `ckptstore prune`.",
-                path=self._directory.file.path,
-            )
-        check_names(self._directory, snapshot)
-        ledger = snapshot.ledger
+        ledger = self._load().ledger
         report.open = [] if abort_open else [entry.prefix for entry in ledger.open]
         now = self._clock.time() if dry_run else store_time(self._store, self._clock)
         victims = self._orphans(listing, ledger, now, report, complete_orphans, foreign_older_than)
@@ -155,6 +142,23 @@ class OrphanCollector:
                 report.aborted.append(note.key)
         return report
 
+    def _load(self) -> Snapshot:
+        """The state file, if it is one that tells orphans from others; see `collect` for errors."""
+        snapshot = self._directory.load()
+        if snapshot is None:
+            raise StateMissingError(
+                f"{self._directory.url} has no state file yet, so nothing in it is known to be an orphan.",
+                path=self._directory.file.path,
+            )
+        if not snapshot.ledger.managed:
+            raise UnsupportedError(
+                f"The state file {self._directory.file.path} is TensorFlow's, which does not say what is being saved, "
+                "so nothing can be told to be an orphan. It becomes ours with the first save or `ckptstore prune`.",
+                path=self._directory.file.path,
+            )
+        check_names(self._directory, snapshot)
+        return snapshot
+
     def _orphans(
         self,
         listing: Sequence[ObjectMeta],
@@ -165,6 +169,7 @@ class OrphanCollector:
         foreign_older_than: float | None,
     ) -> list[ObjectMeta]:
         named = {entry.prefix for entry in ledger.named}
+        known = {entry.attempt for entry in ledger.named}
         groups: dict[str, list[tuple[ObjectMeta, CheckpointFile]]] = {}
         for meta in listing:
             file = parse_name(meta.key)
@@ -172,12 +177,11 @@ class OrphanCollector:
                 groups.setdefault(file.prefix, []).append((meta, file))
         victims: list[ObjectMeta] = []
         for prefix, files in groups.items():
-            ours = [meta for meta, _ in files if self._is_ours(meta, ledger)]
+            ours = [meta for meta, _ in files if self._is_ours(meta, ledger.id, known)]
             others = [meta for meta, _ in files if meta not in ours]
-            if any(meta.key == index_name(prefix) for meta, _ in files):
-                report.complete.append(prefix)
-                if not complete_orphans:
-                    continue
+            if any(meta.key == index_name(prefix) for meta, _ in files) and (others or not complete_orphans):
+                report.complete.append(prefix)  # kept for ever by TensorFlow, or somebody's copy
+                continue
             victims += ours
             report.foreign += others
             if foreign_older_than is not None:
@@ -186,7 +190,7 @@ class OrphanCollector:
                 report.foreign = [meta for meta in report.foreign if meta not in old]
         return victims
 
-    def _is_ours(self, meta: ObjectMeta, ledger: Ledger) -> bool:
+    def _is_ours(self, meta: ObjectMeta, directory_id: str, known: Collection[str | None]) -> bool:
         """Whether a file bears the tag of an attempt of this directory that no list knows."""
         try:
             head = self._store.head(meta.key)
@@ -195,8 +199,7 @@ class OrphanCollector:
         if head.tag is None or head.version != meta.version:
             return False
         attempt = head.tag.partition(".")[0]
-        known = {entry.attempt for entry in ledger.named}
-        return attempt not in known and head.tag == file_tag(attempt, ledger.id, meta.key)
+        return attempt not in known and head.tag == file_tag(attempt, directory_id, meta.key)
 
     def _private(self, listing: Iterable[ObjectMeta], ledger: Ledger, now: float | None) -> list[ObjectMeta]:
         """What is of no use any more in the private directory."""

@@ -28,7 +28,7 @@ from ckptstore.errors import (
 )
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.ledger import Entry, Ledger
-from ckptstore.format.naming import expand_v1_pattern
+from ckptstore.format.naming import expand_v1_pattern, index_name, parse_name
 from ckptstore.storage import Capabilities, ObjectMeta
 
 Decide = Callable[[Sequence[Entry], float], list[Decision]]
@@ -215,8 +215,9 @@ def check_names(directory: CheckpointDirectory, snapshot: Snapshot) -> None:
     """Sees to it that nothing a state file names could be taken for something else: then nothing is removed at all.
 
     Raises:
-        UnsafePathError: A name leads elsewhere, has a character that means something to a shell, a pattern or a
-            terminal, or is another's but for capitals or accents.
+        UnsafePathError: A name leads elsewhere, is that of a file, has a character that means something to a shell, a
+            pattern or a terminal, is another's but for capitals or accents, or stands both for what counts and for
+            what is to go.
     """
     raw = Ledger.from_bytes(snapshot.data)
     for entry in raw.named:
@@ -224,6 +225,8 @@ def check_names(directory: CheckpointDirectory, snapshot: Snapshot) -> None:
         literal = path if expand_v1_pattern(path) is None else path.replace("?", "")
         if directory.file.is_elsewhere(path):
             problem = "leads out of it"
+        elif parse_name(path) is not None:
+            problem = "is that of a checkpoint's file"
         elif any(character in literal for character in "*?[]\\") or ":" in path.split("/")[0][:2]:
             problem = "has a character that is not literal everywhere"
         elif any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") for character in path):
@@ -237,6 +240,10 @@ def check_names(directory: CheckpointDirectory, snapshot: Snapshot) -> None:
         other = seen.setdefault(folded, entry.prefix)
         if other != entry.prefix:
             raise _suspicious(directory, f"it names {other!a} and {entry.prefix!a}, which some file systems confuse")
+    trash = {entry.prefix for entry in snapshot.ledger.trash}
+    for entry in (*snapshot.ledger.live, *snapshot.ledger.open):
+        if entry.prefix in trash:
+            raise _suspicious(directory, f"{entry.prefix!a} counts in it, and is in its trash")
 
 
 def _suspicious(directory: CheckpointDirectory, why: str) -> UnsafePathError:
@@ -266,7 +273,7 @@ class _Wholeness:
         self._known: dict[str, bool] = {}
 
     def protect(self, ledger: Ledger, decisions: list[Decision]) -> list[Decision]:
-        """The decisions, but that the newest checkpoint that is whole stays, whatever a policy says.
+        """The decisions, but that the latest checkpoint, and the newest whole one, stay whatever a policy says.
 
         Raises:
             CheckpointNotFoundError: The latest one is listed and not there.
@@ -279,13 +286,15 @@ class _Wholeness:
                 "names, is not there, so nothing was removed. `ckptstore ls` shows what is.",
                 path=self._directory.store.path(ledger.latest),
             )
+        # TensorFlow's list may go on behind the latest: somebody went back to an older one.
+        decisions = [_kept(d, "the latest") if d.path == ledger.latest else d for d in decisions]
         if all(decision.keep for decision in decisions):
             return decisions
         new = {entry.prefix for entry in ledger.listed if entry.identity not in self._before}
         whole = next((d.path for d in reversed(decisions) if d.path in new or self._is_whole(d.path)), None)
         if whole is None:
             return [_kept(decision, "no checkpoint is whole") for decision in decisions]
-        return [_kept(d, "the newest that is whole") if d.path == whole and not d.keep else d for d in decisions]
+        return [_kept(d, "the newest that is whole") if d.path == whole else d for d in decisions]
 
     def _is_whole(self, prefix: str) -> bool:
         if prefix not in self._known:
@@ -294,8 +303,8 @@ class _Wholeness:
 
     def _look(self, prefix: str) -> bool:
         """Whether a checkpoint's index can be read, and its data files are as long as that says."""
-        if not files_of(prefix, self.listing):
-            return bool(v1_files_of(prefix, self.listing))
+        if index_name(prefix) not in self._sizes:
+            return all(name in self._sizes for name in expand_v1_pattern(prefix) or [prefix])
         try:
             reader = BundleReader(self._directory.store, prefix)
             for shard in range(reader.header.num_shards):

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ckptstore.checkpoint import history
@@ -35,7 +35,7 @@ from ckptstore.errors import (
     StorageUnavailableError,
 )
 from ckptstore.format.ledger import Entry, Ledger
-from ckptstore.storage import Payload, probe
+from ckptstore.storage import ObjectMeta, Payload, probe
 
 _log = logging.getLogger("ckptstore")
 
@@ -102,7 +102,7 @@ class Session:
         snapshot, self._seen = self._seen or self._directory.load(), None
         self.capabilities = probe(self._directory.store, f"{PRIVATE_DIR}/probe")
         if snapshot is None:
-            notes = self._notes()
+            notes = _notes(self._directory.store.list(OPEN_NOTES))
             self._id = next((note.directory_id for note in notes), secrets.token_hex(8))
             self._epoch, self._fresh = 1, True
             return
@@ -186,7 +186,8 @@ class Session:
 
         try:
             return self.change(committed)
-        except (StorageUnavailableError, SaveAbortedError) as error:
+        except (StorageUnavailableError, CommitConflictError) as error:
+            # Also when somebody else has written since: it may have been after ours had landed unheard of.
             return self._outcome(attempt, error)
 
     def require_open(self, attempt: Attempt) -> None:
@@ -291,58 +292,58 @@ class Session:
             path=self._directory.file.path,
         )
 
-    def _notes(self) -> list[Attempt]:
-        """The attempts that were registered while there was no state file."""
-        found = (_NOTE.fullmatch(meta.key) for meta in self._directory.store.list(OPEN_NOTES))
-        return [Attempt(match[3], match[1], match[2]) for match in found if match is not None]
-
     def _commit_first(self, attempt: Attempt, change: Change) -> Ledger:
-        notes = self._notes()
+        private = list(self._directory.store.list(f"{PRIVATE_DIR}/"))
+        if any(meta.key.startswith(history.HISTORY) for meta in private) and self._directory.file.version() is None:
+            raise self._lost()  # there was one, meanwhile
+        notes = _notes(private)
         empty = Ledger((), "", id=self._id, epoch=1, session=self._name)
         others = tuple(note.entry for note in notes if note.id != attempt.id)
         new = replace(change(empty), seq=1, dead=others)
         try:
             self._snapshot = self._directory.file.swap(None, new)
-        except CommitConflictError:
-            found = self._directory.file.read()
-            if found is None:
-                raise
-            self._check_owner(found.ledger)
-            raise
-        except StorageUnavailableError as error:
+        except (StorageUnavailableError, CommitConflictError) as error:
             return self._outcome(attempt, error)
         self._fresh = False
         with contextlib.suppress(StorageError):  # they mean nothing beside a state file
             self._directory.store.delete([_note(note) for note in notes])
         return new
 
-    def _outcome(self, attempt: Attempt, error: CommitUnknownError | StorageError | SaveAbortedError) -> Ledger:
-        """What became of a commit whose replies were lost (R7): the ledger if it counts, else the error."""
+    def _outcome(self, attempt: Attempt, error: StorageUnavailableError | CommitConflictError) -> Ledger:
+        """What became of a commit that lost its reply, or the race (R7): the ledger if it counts, else the error."""
         self._snapshot = None
+        path = self._directory.store.path(attempt.prefix)
         try:
             snapshot = self._directory.file.read()
         except StorageError:
-            snapshot = None
-            unknown = True
-        else:
-            unknown = False
-        if snapshot is not None:
-            ledger = snapshot.ledger
-            # Listed, or already listed no more: it counted either way. A dead one never did.
-            if any(entry.same(attempt.entry) for entry in (*ledger.live, *ledger.trash)):
-                with contextlib.suppress(FencedError):
-                    self._check_owner(ledger)
-                    self._snapshot = snapshot
-                self._fresh = False
-                return ledger
-            self._check_owner(self._owned(snapshot))
-        if unknown:
             raise CommitUnknownError(
-                f"{error.message} Whether {self._directory.store.path(attempt.prefix)} counts is not known: "
-                "latest_step() tells once the store answers.",
-                path=error.path,
+                f"{error.message} Whether {path} counts is not known: latest_step() tells once the store answers.",
+                path=path,
             ) from error
-        raise error
+        if snapshot is None:
+            if isinstance(error, StorageUnavailableError) and self._fresh:
+                raise error
+            raise self._lost()
+        # Whether it counts is asked before whose the directory is: a successor may have come after the commit.
+        # Listed, or already listed no more: it counted either way. A dead one never did.
+        ledger = snapshot.ledger
+        counts = any(entry.same(attempt.entry) for entry in (*ledger.live, *ledger.trash))
+        try:
+            self._check_owner(self._owned(snapshot))
+        except FencedError:
+            if not counts:
+                raise
+        else:
+            self._fresh = False  # the first commit has landed, be it this one or an earlier one of ours
+        if not counts:
+            raise error
+        return ledger
+
+
+def _notes(listing: Iterable[ObjectMeta]) -> list[Attempt]:
+    """The attempts that were registered while there was no state file."""
+    found = (_NOTE.fullmatch(meta.key) for meta in listing)
+    return [Attempt(match[3], match[1], match[2]) for match in found if match is not None]
 
 
 def _note(attempt: Attempt) -> str:

@@ -86,7 +86,8 @@ class SingleWriterStore(WrapperStore):
 
     def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
         """See `Store.delete_versions`; best effort. What has no version is known by its size and time."""
-        same, spared = [], []
+        same: list[str] = []
+        spared: list[str] = []
         for meta in [*objects]:
             try:
                 (same if self._is(meta) else spared).append(meta.key)

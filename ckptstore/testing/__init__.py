@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Call", "CrashError", "Fault", "FaultyStore", "InlineExecutor", "ManualClock", "StoreTests"]
 
 _SUITE = "ckptstore.testing.store_tests"
+_PARTS = [f"ckptstore.testing.{name}" for name in ("store_suite", "conditional_tests", "upload_tests")]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,7 +28,7 @@ def __getattr__(name: str) -> Any:
     if _SUITE not in sys.modules:
         import pytest  # noqa: PLC0415 - optional
 
-        pytest.register_assert_rewrite(_SUITE)  # so that a failed assert shows its values
+        pytest.register_assert_rewrite(_SUITE, *_PARTS)  # so that a failed assert shows its values
     return importlib.import_module(_SUITE).StoreTests
 
 

@@ -21,13 +21,15 @@ from ckptstore.errors import (
     StorageError,
     StorageUnavailableError,
     UnsafePathError,
-    UnsupportedError,
 )
-from ckptstore.storage import Payload, Store, Upload, UploadPart
+from ckptstore.storage import Payload, Store
+from ckptstore.testing.conditional_tests import ConditionalTests
 from ckptstore.testing.faults import TornPayload
+from ckptstore.testing.store_suite import PayloadError, keys_of, read
+from ckptstore.testing.upload_tests import UploadTests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LITERAL_KEYS = [
     "a*b",
@@ -57,11 +59,7 @@ LITERAL_KEYS = [
 BAD_KEYS = ["", "/absolute", "a//b", "a/", ".", "..", "../a", "a/../b", "a/./b", "line\nfeed", "nul\0", "k" * 1025]
 
 
-class PayloadError(Exception):
-    """What a failing payload raises in these tests."""
-
-
-class StoreTests:
+class StoreTests(ConditionalTests, UploadTests):
     """The suite. A backend subclasses it and says how to make a store, and how to reach its objects without one.
 
     ```python
@@ -77,25 +75,9 @@ class StoreTests:
         def raw_keys(self): ...
     ```
 
-    Each test gets an empty store. Tests of what the store's `capabilities` do not promise are skipped.
+    Each test gets an empty store. Tests of what the store's `capabilities` do not promise are skipped, with one
+    exception: a store whose conditional verbs work for one writer alone sets `single_writer = True`.
     """
-
-    @pytest.fixture
-    def store(self) -> Iterator[Store]:
-        """An empty store, closed after the test."""
-        raise NotImplementedError
-
-    def raw_get(self, key: str) -> bytes:
-        """An object's bytes, read without the store."""
-        raise NotImplementedError
-
-    def raw_put(self, key: str, data: bytes) -> None:
-        """Writes an object without the store."""
-        raise NotImplementedError
-
-    def raw_keys(self) -> set[str]:
-        """All there is, also what `list` hides: temporary files and the like."""
-        raise NotImplementedError
 
     # ---- put ----
 
@@ -291,12 +273,12 @@ class StoreTests:
 
     def test_read_into_one_target(self, store: Store) -> None:
         self.raw_put("a", b"0123456789")
-        assert _read(store, "a", [(2, 3)]) == [b"234"]
+        assert read(store, "a", [(2, 3)]) == [b"234"]
 
     def test_read_into_the_whole_object(self, store: Store) -> None:
         data = random.Random(4).randbytes(3_000_000)
         self.raw_put("a", data)
-        assert _read(store, "a", [(0, len(data))]) == [data]
+        assert read(store, "a", [(0, len(data))]) == [data]
 
     def test_read_into_part_of_a_buffer(self, store: Store) -> None:
         self.raw_put("a", b"0123456789")
@@ -306,75 +288,75 @@ class StoreTests:
 
     def test_read_into_adjacent_targets(self, store: Store) -> None:
         self.raw_put("a", b"0123456789")
-        assert _read(store, "a", [(0, 3), (3, 3), (6, 4)]) == [b"012", b"345", b"6789"]
+        assert read(store, "a", [(0, 3), (3, 3), (6, 4)]) == [b"012", b"345", b"6789"]
 
     def test_read_into_unordered_targets(self, store: Store) -> None:
         self.raw_put("a", b"0123456789")
-        assert _read(store, "a", [(8, 2), (0, 1), (4, 2)]) == [b"89", b"0", b"45"]
+        assert read(store, "a", [(8, 2), (0, 1), (4, 2)]) == [b"89", b"0", b"45"]
 
     def test_read_into_overlapping_targets(self, store: Store) -> None:
         self.raw_put("a", b"0123456789")
-        assert _read(store, "a", [(0, 6), (4, 6), (5, 1), (4, 6)]) == [b"012345", b"456789", b"5", b"456789"]
+        assert read(store, "a", [(0, 6), (4, 6), (5, 1), (4, 6)]) == [b"012345", b"456789", b"5", b"456789"]
 
     def test_read_into_many_random_targets(self, store: Store) -> None:
         source = random.Random(5)
         data = source.randbytes(1_000_000)
         self.raw_put("a", data)
         ranges = [(start, source.randrange(0, 5000)) for start in source.sample(range(990_000), 1500)]
-        assert _read(store, "a", ranges) == [data[start : start + size] for start, size in ranges]
+        assert read(store, "a", ranges) == [data[start : start + size] for start, size in ranges]
 
     def test_read_into_nothing(self, store: Store) -> None:
         self.raw_put("a", b"0123456789")
         store.read_into("a", [])
         store.read_into("a", [(0, memoryview(bytearray())), (10, memoryview(bytearray()))])
-        assert _read(store, "a", [(3, 0), (4, 2), (10, 0)]) == [b"", b"45", b""]
+        assert read(store, "a", [(3, 0), (4, 2), (10, 0)]) == [b"", b"45", b""]
 
     @pytest.mark.parametrize("ranges", [[(5, 6)], [(10, 1)], [(1000, 5)], [(0, 2), (8, 3)], [(0, 11)]])
     def test_read_into_past_the_end(self, store: Store, ranges: list[tuple[int, int]]) -> None:
         self.raw_put("a", b"0123456789")
         with pytest.raises(DataLossError) as caught:
-            _read(store, "a", ranges)
+            read(store, "a", ranges)
         assert "a" in (caught.value.path or "")
 
     def test_read_into_an_empty_object(self, store: Store) -> None:
         self.raw_put("empty", b"")
         with pytest.raises(DataLossError):
-            _read(store, "empty", [(0, 1)])
+            read(store, "empty", [(0, 1)])
 
     def test_pinned_read(self, store: Store) -> None:
         self._need(store.capabilities.pinned_reads)
         meta = store.put("a", Payload.of(b"first"))
-        assert _read(store, "a", [(0, 5)], version=meta.version) == [b"first"]
-        assert _read(store, "a", [(1, 2)], version=store.head("a").version) == [b"ir"]
+        assert read(store, "a", [(0, 5)], version=meta.version) == [b"first"]
+        assert read(store, "a", [(1, 2)], version=store.head("a").version) == [b"ir"]
 
     def test_pinned_read_of_a_replaced_object(self, store: Store) -> None:
         self._need(store.capabilities.pinned_reads)
         old = store.put("a", Payload.of(b"first"))
         new = store.put("a", Payload.of(b"second"))
         with pytest.raises(PreconditionFailedError):
-            _read(store, "a", [(0, 5)], version=old.version)
-        assert _read(store, "a", [(0, 6)], version=new.version) == [b"second"]
+            read(store, "a", [(0, 5)], version=old.version)
+        assert read(store, "a", [(0, 6)], version=new.version) == [b"second"]
 
     def test_pinned_read_of_an_object_that_became_shorter(self, store: Store) -> None:
         self._need(store.capabilities.pinned_reads)
         old = store.put("a", Payload.of(b"a long first version"))
         store.put("a", Payload.of(b"short"))
         with pytest.raises(PreconditionFailedError):
-            _read(store, "a", [(10, 5)], version=old.version)
+            read(store, "a", [(10, 5)], version=old.version)
 
     def test_pinned_read_of_an_object_that_others_replaced(self, store: Store) -> None:
         self._need(store.capabilities.pinned_reads)
         old = store.put("a", Payload.of(b"first"))
         self.raw_put("a", b"other")
         with pytest.raises(PreconditionFailedError):
-            _read(store, "a", [(0, 5)], version=old.version)
+            read(store, "a", [(0, 5)], version=old.version)
 
     def test_pinned_read_of_a_deleted_object(self, store: Store) -> None:
         self._need(store.capabilities.pinned_reads)
         old = store.put("a", Payload.of(b"first"))
         store.delete(["a"])
         with pytest.raises((NotFoundError, PreconditionFailedError)):
-            _read(store, "a", [(0, 5)], version=old.version)
+            read(store, "a", [(0, 5)], version=old.version)
 
     # ---- list ----
 
@@ -403,32 +385,32 @@ class StoreTests:
     def test_list_prefix_is_a_string(self, store: Store) -> None:
         for key in ["ab", "abc/d", "a/b", "b/a", "ckpt-1.index", "ckpt-10.index"]:
             self.raw_put(key, b"x")
-        assert _keys(store, "a") == ["a/b", "ab", "abc/d"]
-        assert _keys(store, "ab") == ["ab", "abc/d"]
-        assert _keys(store, "a/") == ["a/b"]
-        assert _keys(store, "a/b") == ["a/b"]
-        assert _keys(store, "abc/") == ["abc/d"]
-        assert _keys(store, "ckpt-1") == ["ckpt-1.index", "ckpt-10.index"]
-        assert _keys(store, "ckpt-1.") == ["ckpt-1.index"]
-        assert _keys(store, "ab/") == []
+        assert keys_of(store, "a") == ["a/b", "ab", "abc/d"]
+        assert keys_of(store, "ab") == ["ab", "abc/d"]
+        assert keys_of(store, "a/") == ["a/b"]
+        assert keys_of(store, "a/b") == ["a/b"]
+        assert keys_of(store, "abc/") == ["abc/d"]
+        assert keys_of(store, "ckpt-1") == ["ckpt-1.index", "ckpt-10.index"]
+        assert keys_of(store, "ckpt-1.") == ["ckpt-1.index"]
+        assert keys_of(store, "ab/") == []
 
     @pytest.mark.parametrize("prefix", ["/", "../", "a/../", "./", "a//", "*", "?b", "[a]", "a/b/c"])
     def test_list_prefix_is_literal(self, store: Store, prefix: str) -> None:
         self.raw_put("a/b", b"x")
-        assert _keys(store, prefix) == []
+        assert keys_of(store, prefix) == []
 
     def test_list_of_many(self, store: Store) -> None:
         keys = [f"run/{number:04d}" for number in range(300)]
         for key in keys:
             self.raw_put(key, b"")
-        assert _keys(store, "run/") == keys
+        assert keys_of(store, "run/") == keys
 
     def test_list_sees_what_others_do(self, store: Store) -> None:
-        assert _keys(store) == []
+        assert keys_of(store) == []
         self.raw_put("d/a", b"x")
-        assert _keys(store) == ["d/a"]
+        assert keys_of(store) == ["d/a"]
         self.raw_put("d/b", b"x")
-        assert _keys(store, "d/") == ["d/a", "d/b"]
+        assert keys_of(store, "d/") == ["d/a", "d/b"]
 
     # ---- delete ----
 
@@ -464,104 +446,6 @@ class StoreTests:
         store.delete(["d/a"])
         store.put("d/a", Payload.of(b"two"))
         assert self.raw_get("d/a") == b"two"
-
-    # ---- uploads ----
-
-    def test_upload(self, store: Store) -> None:
-        pieces = self._pieces(store)
-        upload, parts = self._send(store, "d/up", pieces, order=[1, 2, 3])
-        meta = store.complete_upload(upload, parts)
-        assert self.raw_get("d/up") == b"".join(pieces)
-        assert (meta.key, meta.size) == ("d/up", sum(map(len, pieces)))
-        assert store.head("d/up").version == meta.version
-
-    def test_upload_tells_its_parts(self, store: Store) -> None:
-        pieces = self._pieces(store)
-        upload, parts = self._send(store, "up", pieces, order=[1, 2, 3])
-        assert [(part.number, part.size) for part in parts] == [(n + 1, len(p)) for n, p in enumerate(pieces)]
-        assert upload.key == "up"
-        assert len(upload.attempt) == 32
-        store.abort_upload(upload)
-
-    def test_upload_parts_in_any_order(self, store: Store) -> None:
-        pieces = self._pieces(store)
-        upload, parts = self._send(store, "up", pieces, order=[3, 1, 2])
-        store.complete_upload(upload, parts)
-        assert self.raw_get("up") == b"".join(pieces)
-
-    def test_upload_part_sent_again(self, store: Store) -> None:
-        pieces = self._pieces(store)
-        upload, parts = self._send(store, "up", pieces, order=[1, 2, 3])
-        parts[1] = store.put_part(upload, 2, Payload.of(pieces[1]))
-        store.complete_upload(upload, parts)
-        assert self.raw_get("up") == b"".join(pieces)
-
-    def test_upload_is_invisible_until_complete(self, store: Store) -> None:
-        upload, parts = self._send(store, "up", self._pieces(store), order=[1, 2, 3])
-        assert list(store.list()) == []
-        with pytest.raises(NotFoundError):
-            store.head("up")
-        store.complete_upload(upload, parts)
-        assert _keys(store) == ["up"]
-
-    def test_upload_replaces_when_complete(self, store: Store) -> None:
-        self.raw_put("up", b"old")
-        pieces = self._pieces(store)
-        upload, parts = self._send(store, "up", pieces, order=[1, 2, 3])
-        assert self.raw_get("up") == b"old"
-        store.complete_upload(upload, parts)
-        assert self.raw_get("up") == b"".join(pieces)
-
-    def test_upload_completed_twice(self, store: Store) -> None:
-        upload, parts = self._send(store, "up", self._pieces(store), order=[1, 2, 3])
-        first = store.complete_upload(upload, parts)
-        again = store.complete_upload(upload, parts)
-        assert (again.key, again.size, again.version) == (first.key, first.size, first.version)
-
-    def test_upload_completed_after_somebody_else_put(self, store: Store) -> None:
-        upload, parts = self._send(store, "up", self._pieces(store), order=[1, 2, 3])
-        store.complete_upload(upload, parts)
-        store.put("up", Payload.of(b"somebody else's"))
-        with pytest.raises(StorageError):
-            store.complete_upload(upload, parts)
-        assert self.raw_get("up") == b"somebody else's"
-
-    def test_upload_aborted_leaves_nothing(self, store: Store) -> None:
-        upload, parts = self._send(store, "up", self._pieces(store), order=[1, 2, 3])
-        store.abort_upload(upload)
-        store.abort_upload(upload)
-        assert self.raw_keys() == set()
-        with pytest.raises(StorageError):
-            store.complete_upload(upload, parts)
-        assert self.raw_keys() == set()
-
-    def test_upload_aborted_after_completion_stays(self, store: Store) -> None:
-        pieces = self._pieces(store)
-        upload, parts = self._send(store, "up", pieces, order=[1, 2, 3])
-        store.complete_upload(upload, parts)
-        store.abort_upload(upload)
-        assert self.raw_get("up") == b"".join(pieces)
-
-    def test_uploads_of_one_key_are_apart(self, store: Store) -> None:
-        ours, theirs = self._pieces(store), [piece.upper() for piece in self._pieces(store)]
-        first, first_parts = self._send(store, "up", ours, order=[1, 2, 3])
-        second, _ = self._send(store, "up", theirs, order=[1, 2, 3])
-        store.abort_upload(second)
-        store.complete_upload(first, first_parts)
-        assert self.raw_get("up") == b"".join(ours)
-
-    def test_uploads_are_refused_where_there_are_none(self, store: Store) -> None:
-        self._need(not store.capabilities.multipart)
-        upload = Upload("up", "id", "0" * 32)
-        calls: list[Callable[[], object]] = [
-            partial(store.create_upload, "up"),
-            partial(store.put_part, upload, 1, Payload.of(b"x")),
-            partial(store.complete_upload, upload, []),
-            partial(store.abort_upload, upload),
-        ]
-        for call in calls:
-            with pytest.raises(UnsupportedError):
-                call()
 
     # ---- threads ----
 
@@ -611,31 +495,3 @@ class StoreTests:
         store.put("a", Payload.of(b"x"))
         store.close()
         store.close()
-
-    # ---- helpers ----
-
-    def _need(self, promised: bool) -> None:
-        if not promised:
-            pytest.skip("the store does not promise this")
-
-    def _pieces(self, store: Store) -> list[bytes]:
-        """The bytes of three parts: two of the least size, and a short last one."""
-        self._need(store.capabilities.multipart)
-        size = max(store.capabilities.min_part_size, 1000)
-        return [b"a" * size, b"b" * size, b"the end"]
-
-    def _send(self, store: Store, key: str, pieces: list[bytes], order: list[int]) -> tuple[Upload, list[UploadPart]]:
-        upload = store.create_upload(key)
-        parts = {number: store.put_part(upload, number, Payload.of(pieces[number - 1])) for number in order}
-        return upload, [parts[number] for number in sorted(parts)]
-
-
-def _keys(store: Store, prefix: str = "") -> list[str]:
-    return [meta.key for meta in store.list(prefix)]
-
-
-def _read(store: Store, key: str, ranges: list[tuple[int, int]], version: str | None = None) -> list[bytes]:
-    buffers = [bytearray(size) for _, size in ranges]
-    targets = [(start, memoryview(buffer)) for (start, _), buffer in zip(ranges, buffers, strict=True)]
-    store.read_into(key, targets, version=version)
-    return [bytes(buffer) for buffer in buffers]

@@ -19,7 +19,6 @@ from ckptstore.checkpoint.files import delete_files, files_of
 from ckptstore.checkpoint.pins import ReadingStore, pin_entry
 from ckptstore.checkpoint.state_paths import generate_checkpoint_state
 from ckptstore.errors import CheckpointNotFoundError, InvalidArgumentError, NotFoundError, StorageError
-from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import META_SUFFIX, STATE_FILE, expand_v1_pattern, index_name, meta_name, parse_name
 from ckptstore.format.state import CheckpointState
 from ckptstore.storage import Store, from_url, join_path, split_path
@@ -288,18 +287,14 @@ class _Arrivals:
         self._directory = CheckpointDirectory(store)
         self._clock = clock
         self._every = every
-        self._last: Entry | None = None
+        self._seen: set[tuple[str, str | None]] = set()  # of those that are listed still
         self._waiting: list[ReadingStore] = []
         self._current: ReadingStore | None = None
 
     def next(self) -> str | None:
         """The next one's key, or None if there is none yet. It is pinned until it is asked for the one after it."""
         self._release()
-        ledger = self._directory.ledger()
-        if ledger is not None:
-            for entry in self._new(ledger):
-                self._waiting.append(pin_entry(self._directory, ledger, entry, self._clock))
-                self._last = entry
+        self._look()
         for store in self._waiting:
             store.renew()
         if not self._waiting:
@@ -307,16 +302,25 @@ class _Arrivals:
         self._current = self._waiting.pop(0)
         return self._current.entry.prefix
 
-    def _new(self, ledger: Ledger) -> Sequence[Entry]:
-        latest = next(entry for entry in ledger.listed if entry.prefix == ledger.latest)
-        if self._last is not None and self._last.same(latest):
-            return ()
-        if not self._every:
-            return (latest,)
-        known = [
-            index for index, entry in enumerate(ledger.listed) if self._last is not None and entry.same(self._last)
-        ]
-        return ledger.listed[known[0] + 1 :] if known else ledger.listed
+    def _look(self) -> None:
+        """Puts those in line that were not seen yet."""
+        ledger = self._directory.ledger()
+        if ledger is None:
+            return
+        listed = [entry for entry in ledger.listed if self._every or entry.prefix == ledger.latest]
+        new = [entry for entry in listed if entry.identity not in self._seen]
+        self._seen = {entry.identity for entry in listed}
+        pinned = [pin_entry(self._directory, ledger, entry, self._clock) for entry in new]
+        self._waiting += pinned
+        if not (pinned and ledger.managed):
+            return
+        # One that left the list before its pin was there may be gone (R10).
+        ledger = self._directory.ledger()
+        live = set() if ledger is None else {entry.identity for entry in ledger.live}
+        for store in pinned:
+            if store.entry.identity not in live:
+                store.unpin()
+                self._waiting.remove(store)
 
     def _release(self) -> None:
         if self._current is not None:

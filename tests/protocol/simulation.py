@@ -2,11 +2,13 @@
 
 Every process is the real code, on a store of its own that stops before each request until it is its turn. Whoever is
 not drawn for a while is a process that was suspended; whoever is drawn to die does so before a request or after one
-whose reply never comes. After every single request the directory is looked at.
+whose reply never comes. Replies are lost, and requests arrive a second time, much later. After every single request the
+directory is looked at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable
@@ -40,7 +42,12 @@ class Turn:
         self._current: str | None = None
         self._favour: dict[str, float] = {}
         self.trace: list[str] = []
+        self.late: list[Callable[[], Any]] = []
         self.dying: set[str] = set()
+
+    def happens(self, chance: float) -> bool:
+        """Draws whether something that happens now and then does so now."""
+        return self._random.random() < chance
 
     def join(self, name: str) -> None:
         self._running.add(name)
@@ -95,11 +102,20 @@ class ScheduledStore(NthFaultStore):
                 request()
                 self._world.look(self._name)
             raise CrashError(what)
+        if self._turn.late and self._turn.happens(0.05):
+            with contextlib.suppress(ck.CheckpointError):  # nobody hears of it
+                self._turn.late.pop(0)()
+            self._world.look("the network")
         try:
-            return request()
+            answer = request()
         finally:
             if write:
                 self._world.look(self._name)
+        if write and self._turn.happens(0.02):
+            self._turn.late.append(request)
+        if self._turn.happens(0.02):
+            raise ck.StorageUnavailableError(f"the reply to {what} is lost")
+        return answer
 
 
 class Simulated(World):
@@ -137,7 +153,7 @@ class Simulated(World):
         if ledger.session != old.session:
             if ledger.epoch == old.epoch:
                 raise ViolationError("I6: two sessions in one epoch")
-            self.owner = who
+            self.owner = who if who != "the network" else self.owner
         for entry in old.listed:
             if not any(entry.same(other) for other in ledger.listed):
                 if not any(entry.same(other) for other in ledger.trash):
@@ -175,8 +191,11 @@ def simulate(seed: int, processes: dict[str, Process], *, deaths: float = 0.0, p
     def run(name: str, process: Process) -> None:
         try:
             process(world, ScheduledStore(world, turn, name))
-        except (CrashError, ck.CommitConflictError, ck.CheckpointExistsError, ck.StateMissingError):
+        except (CrashError, ck.CommitConflictError, ck.CheckpointExistsError, ck.StorageUnavailableError):
             pass  # it died, or was told to stop
+        except ck.StateMissingError as error:
+            if "has no state file yet" not in str(error):
+                problems.append(error)
         except ck.CheckpointNotFoundError as error:
             if isinstance(error, ck.CheckpointPrunedError) or "holds no checkpoints" not in str(error):
                 problems.append(error)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 import ckptstore as ck
-from ckptstore.checkpoint import collector, orphans, pins, session, writer
+from ckptstore.checkpoint import CheckpointDirectory, collector, orphans, pins, session, writer
 from ckptstore.checkpoint.attempt import AttemptStore
+from ckptstore.checkpoint.editing import set_pinned
 from ckptstore.storage import MemoryStore, Payload
 from ckptstore.testing import ManualClock
-from tests.protocol.nth_fault import NthFaultStore
+from tests.protocol.nth_fault import NthFaultStore, Plan
 from tests.protocol.simulation import Process, ViolationError, simulate
 from tests.protocol.world import World, arrays
 
@@ -198,3 +199,79 @@ def test_an_old_trainer_that_comes_back_to_a_name_that_was_taken_again(rule: boo
     else:
         with pytest.raises((AssertionError, ck.CheckpointError)):
             world.check()
+
+
+class UnheardStore(NthFaultStore):
+    """Carries out the commit, lets others do something, and loses the reply."""
+
+    def __init__(self, world: World, others: Callable[[], None]) -> None:
+        super().__init__(world.store, world.clock)
+        self._others = others
+        self.armed = True
+
+    def _send(self, what: str, request: Callable[[], Any], *, write: bool = False) -> Any:
+        answer = super()._send(what, request, write=write)
+        written = any(key.startswith("create ckpt-") and key.endswith(".index") for key in self.requests)
+        if self.armed and written and what in ("replace checkpoint", "create checkpoint"):
+            self.armed = False
+            self._others()
+            raise ck.StorageUnavailableError("the reply is lost")
+        return answer
+
+
+def take_over(world: World) -> None:
+    with world.trainer(world.faulty()) as manager:
+        manager.acquire()
+
+
+def pin(world: World) -> None:
+    directory = CheckpointDirectory(world.store)
+    set_pinned(directory, directory.latest() or "", pinned=True)
+
+
+@pytest.mark.parametrize("others", [take_over, pin])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_commit_that_landed_unheard_of_counts(others: Callable[[World], None], first: bool) -> None:
+    """Somebody else wrote the state file before the commit was tried again (R7)."""
+    clock = ManualClock()
+    world = World(MemoryStore(clock=clock), clock)
+    if not first:
+        before(world, world.faulty())
+    store = UnheardStore(world, lambda: others(world))
+    with world.trainer(store) as manager:
+        world.save(manager, 5, "a")
+        assert not store.armed
+        world.check()
+        assert world.listed()[-1] == "ckpt-5"
+        if others is pin:
+            world.save(manager, 6, "a")
+            world.check()
+        else:
+            with pytest.raises(ck.FencedError):
+                world.save(manager, 6, "a")
+    world.check()
+
+
+def test_a_first_commit_that_was_given_up_and_lands_late() -> None:
+    clock = ManualClock()
+    world = World(MemoryStore(clock=clock), clock)
+    number = len(_requests_of_a_first_save()) - 2  # the commit; the note's deletion and the history's copy follow
+    store = world.faulty([Plan(n, "lands late") for n in range(number, number + 20)])
+    with world.trainer(store) as manager:
+        with pytest.raises(ck.StorageUnavailableError):
+            world.save(manager, 1, "a")
+        store.land()
+        store._plans.clear()
+        with pytest.raises(ck.CommitConflictError):  # the directory is no longer what it was thought to be
+            world.save(manager, 2, "a")
+        world.save(manager, 3, "a")
+    world.check()
+    assert world.listed() == ["ckpt-1", "ckpt-3"]
+
+
+def _requests_of_a_first_save() -> list[str]:
+    clock = ManualClock()
+    world = World(MemoryStore(clock=clock), clock)
+    store = world.faulty()
+    trainer("a", 1)(world, store)
+    return store.requests

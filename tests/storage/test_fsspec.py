@@ -77,7 +77,9 @@ class TestRename(_FileTests):
 
 
 class TestStack(_FileTests):
-    """The same through what `from_url` makes of a scheme of one's own."""
+    """The same through what `from_url` makes of a scheme of one's own, which has no versions."""
+
+    single_writer = True
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
@@ -282,9 +284,20 @@ class TestTemporaryNames:
         with pytest.raises(UnsafePathError):
             FsspecStore(f"file://{tmp_path}").put(f"d/{self.NAME}", Payload.of(b"x"))
 
+    def test_are_unfinished(self, tmp_path: Path) -> None:
+        (tmp_path / "d").mkdir()
+        for name in (self.NAME, f"d/{self.NAME}", f"{self.NAME}x", "a"):
+            (tmp_path / name).write_bytes(b"half")
+        store = FsspecStore(f"file://{tmp_path}")
+        assert [(meta.key, meta.size) for meta in store.unfinished()] == [(self.NAME, 4), (f"d/{self.NAME}", 4)]
+        assert [meta.key for meta in store.unfinished("d/")] == [f"d/{self.NAME}"]
+        assert list(store.unfinished("../")) == []
+        assert all(meta.modified for meta in store.unfinished())
+
     def test_can_be_deleted(self, tmp_path: Path) -> None:
         (tmp_path / self.NAME).write_bytes(b"half")
-        FsspecStore(f"file://{tmp_path}").delete([self.NAME])
+        store = FsspecStore(f"file://{tmp_path}")
+        store.delete([meta.key for meta in store.unfinished()])
         assert list(tmp_path.iterdir()) == []
 
 

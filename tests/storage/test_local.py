@@ -26,6 +26,7 @@ from ckptstore.errors import (
     UnsafePathError,
 )
 from ckptstore.storage import LocalStore, Payload, _posix
+from ckptstore.storage._local import LOCK_KEY
 from ckptstore.storage._temporary_file import TEMPORARY_NAME
 from ckptstore.storage._walk import walk_files
 from ckptstore.testing import StoreTests
@@ -42,7 +43,8 @@ class LocalTests(StoreTests):
         (self.root / key).write_bytes(data)
 
     def raw_keys(self):
-        return {str(p.relative_to(self.root)) for p in self.root.rglob("*") if not p.is_dir() or p.is_symlink()}
+        names = {str(p.relative_to(self.root)) for p in self.root.rglob("*") if not p.is_dir() or p.is_symlink()}
+        return names - {LOCK_KEY}
 
 
 class TestLocalStore(LocalTests):

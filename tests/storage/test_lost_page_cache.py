@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,21 +91,50 @@ def test_a_power_cut_at_any_moment(tmp_path: Path, name: str, order: Order) -> N
     assert violations(recording, order, VERBS[name][1]) == []
 
 
+SYNCS = {
+    "put": ["fsyncdir .", "fsync", "fsyncdir d"],
+    "put again": ["fsync", "fsyncdir ."],
+    "create": ["fsyncdir .", "fsyncdir d", "fsync", "fsyncdir d/e"],
+    "replace": ["fsync", "fsyncdir ."],
+    "delete": ["fsyncdir ."],
+    "delete_versions": ["fsyncdir ."],
+}
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_every_sync_is_needed(tmp_path: Path, name: str) -> None:
     recording = run(tmp_path, name)
     begun = next(i for i, call in enumerate(recording.calls) if call.label == "begun")
-    mine = [index for index in recording.syncs if index > begun]
-    needless = []
-    for index in mine:
-        call = recording.calls[index]
-        again = any(  # a directory that somebody else may have made is synced although it was already
-            other.what == call.what and other.directory == call.directory and other.inode == call.inode
-            for i, other in enumerate(recording.calls)
-            if i != index and i > begun
-        )
-        if not violations(recording.without(index), "any", VERBS[name][1]) and not again:
-            needless.append((index, call))
-    assert len(mine) >= 1
     # The root's own entry, in its parent, is beyond this disk.
-    assert [call for _, call in needless if call.directory.startswith(recording.root)] == []
+    mine = [i for i in recording.syncs if i > begun and recording.calls[i].directory != str(tmp_path)]
+    kinds = [
+        call.what + (f" {os.path.relpath(call.directory, recording.root)}" if call.directory else "")
+        for call in (recording.calls[index] for index in mine)
+    ]
+    assert kinds == SYNCS[name]
+    assert [kind for kind, i in zip(kinds, mine, strict=True) if not harms(recording.without(i), name)] == []
+
+
+def harms(recording: Recording, name: str) -> bool:
+    return bool(violations(recording, "any", VERBS[name][1]))
+
+
+def test_what_is_recorded_is_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError), record(tmp_path):
+        (tmp_path / "a").write_bytes(b"by other means")
+
+
+def test_a_state_can_be_written_to_a_directory(tmp_path: Path) -> None:
+    recording = run(tmp_path, "create")
+    states = list(crash_states(recording, "any"))
+    assert len(set(states)) == len(states)
+    assert {b"", NEW[: len(NEW) // 2], NEW} <= {data for state in states for _, data in state.files}
+    last = [state for state in states if "done" in state.marks]
+    assert last
+    for number, state in enumerate(last):
+        directory = tmp_path / str(number)
+        state.materialise(directory)
+        store = LocalStore(directory)
+        assert store.get("d/e/a")[0] == NEW
+        assert store.head("d/e/a").tag == ("t" if store.capabilities.tags else None)
+        assert {meta.key for meta in store.list()} == {"d/e/a", "old"}

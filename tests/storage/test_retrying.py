@@ -14,7 +14,8 @@ from tests.storage.test_local import LocalTests
 from tests.storage.test_memory import MemoryTests
 
 VERBS = [
-    "get", "read_into", "head", "put", "list", "delete", "create_upload", "put_part", "complete_upload", "abort_upload",
+    "get", "read_into", "head", "put", "create", "replace", "list", "unfinished", "delete", "delete_versions",
+    "create_upload", "put_part", "complete_upload", "abort_upload",
 ]  # fmt: skip
 
 
@@ -67,8 +68,12 @@ def calls_of(store, upload):
         "read_into": lambda: store.read_into("a", [(0, memoryview(bytearray(1)))]),
         "head": lambda: store.head("a"),
         "put": lambda: store.put("a", Payload.of(b"again")),
+        "create": lambda: store.create("new", Payload.of(b"new"), tag="t1"),
+        "replace": lambda: store.replace("a", Payload.of(b"again"), version=store.head("a").version, tag="t1"),
         "list": lambda: list(store.list()),
+        "unfinished": lambda: list(store.unfinished()),
         "delete": lambda: store.delete(["b"]),
+        "delete_versions": lambda: store.delete_versions([store.head("a")]),
         "create_upload": lambda: store.create_upload("a"),
         "put_part": lambda: store.put_part(upload, 1, Payload.of(b"part")),
         "complete_upload": lambda: store.complete_upload(upload, [part] if part else []),

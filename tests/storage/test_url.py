@@ -120,9 +120,9 @@ def test_local_directories_take_no_options() -> None:
         ("s3://b", "TransferStore(RetryingStore(S3Store(s3://b)))"),
         ("gs://b/run", "TransferStore(RetryingStore(GcsStore(gs://b/run)))"),
         ("gcs://b", "TransferStore(RetryingStore(GcsStore(gcs://b)))"),
-        ("memory://run", "RetryingStore(FsspecStore(memory://run))"),
-        ("sftp://me@host/run", "RetryingStore(FsspecStore(sftp://me@host/run))"),
-        ("simplecache::memory://run", "RetryingStore(FsspecStore(memory://run))"),
+        ("memory://run", "RetryingStore(SingleWriterStore(FsspecStore(memory://run)))"),
+        ("sftp://me@host/run", "RetryingStore(SingleWriterStore(FsspecStore(sftp://me@host/run)))"),
+        ("simplecache::memory://run", "RetryingStore(SingleWriterStore(FsspecStore(memory://run)))"),
         ("simplecache::s3://b/run", "TransferStore(RetryingStore(S3Store(s3://b/run)))"),
     ],
 )

@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
+
+from ckptstore.storage._local import LOCK_KEY
 
 Order = Literal["any", "journal"]
 
@@ -81,7 +84,12 @@ class CrashState:
 
 @contextlib.contextmanager
 def record(root: Path) -> Iterator[Recording]:
-    """Records what the block does below a directory."""
+    """Records what the block does below an empty directory.
+
+    Raises:
+        AssertionError: The disk ends up with something else than the calls that are understood here make.
+    """
+    assert not any(root.iterdir()), "what is there already would have to be known to be on disk"
     recording = Recording(str(root))
     real = {name: getattr(os, name) for name in ("open", "close", "fsync", "link", "replace", "unlink", "mkdir")}
     paths: dict[int, str] = {}  # of open directories, by descriptor
@@ -143,9 +151,22 @@ def record(root: Path) -> Iterator[Recording]:
         directory, name = where(path, None)
         recording.calls.append(Call("mkdir", directory, name))
 
-    patched = {"open": open_, "close": close, "fsync": fsync, "link": link, "replace": replace, "unlink": unlink}
-    with mock.patch.multiple(os, mkdir=mkdir, **patched):
+    lock = threading.RLock()  # a call and its record are one, or another thread's come in between
+
+    def alone(call: Callable[..., Any]) -> Callable[..., Any]:
+        def locked(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return call(*args, **kwargs)
+
+        return locked
+
+    calls = {"open": open_, "close": close, "fsync": fsync, "link": link, "replace": replace, "unlink": unlink}
+    with mock.patch.multiple(os, mkdir=alone(mkdir), **{name: alone(call) for name, call in calls.items()}):
         yield recording
+    made = {name: recording.contents[inode] for name, inode in _entries(recording.root, recording.calls).items()}
+    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found.pop(LOCK_KEY, None)  # it has no bytes, and nobody misses it
+    assert made == found
 
 
 def crash_states(recording: Recording, order: Order) -> Iterator[CrashState]:
