@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ckptstore.format.ledger import Entry
@@ -64,9 +65,9 @@ class AttemptStore(WrapperStore):
             self.written[key] = meta
         return meta
 
-    def shows_all(self) -> bool:
-        """Whether the store shows all that was written, as it was written (R6)."""
-        shown = {meta.key: meta for meta in self._inner.list(f"{self._attempt.prefix}.")}
+    def shows_all(self, listing: Iterable[ObjectMeta]) -> bool:
+        """Whether a listing shows all that was written, as it was written (R6)."""
+        shown = {meta.key: meta for meta in listing}
         return all(
             (found := shown.get(key)) is not None
             and found.size == meta.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckptstore.checkpoint.attempt import file_tag
 from ckptstore.checkpoint.directory import CheckpointDirectory
@@ -192,6 +192,16 @@ class Collector:
 def _is_isolated(entry: Entry) -> bool:
     """Whether the name is the attempt's own, so that nobody else's files can ever be there."""
     return entry.attempt is not None and entry.prefix.startswith(f"r-{entry.attempt[:16]}/")
+
+
+def named_in(ledger: Ledger, before: Ledger) -> Ledger:
+    """A ledger with as much waste as another one, that was read before a listing was made, knew by name (R8)."""
+    known = {entry.identity for entry in before.named}
+    return replace(
+        ledger,
+        trash=tuple(entry for entry in ledger.trash if entry.identity in known),
+        dead=tuple(entry for entry in ledger.dead if entry.identity in known),
+    )
 
 
 def private_listing(directory: CheckpointDirectory) -> list[ObjectMeta]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ckptstore._clock import Clock
 from ckptstore.bundle import BundleReader
-from ckptstore.checkpoint.collector import Collected, Collector, private_listing
+from ckptstore.checkpoint.collector import Collected, Collector, named_in, private_listing
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.editing import edit, not_listed, refuse_root, require_swap
 from ckptstore.checkpoint.files import files_of, v1_files_of
@@ -156,16 +156,11 @@ class Pruner:
     ) -> Collected:
         """Unlists, and deletes what the trash holds then."""
         # What is named both before and after the listing was made was there under its name when it was (R8).
-        before = {entry.identity for entry in self._directory.owned(snapshot).named}
+        before = self._directory.owned(snapshot)
         changed = edit(self._directory, unlist, snapshot)
         if changed.version == snapshot.version:
             changed = self._reload()
-        ledger = self._directory.owned(changed)
-        waste = replace(
-            ledger,
-            trash=tuple(entry for entry in ledger.trash if entry.identity in before),
-            dead=tuple(entry for entry in ledger.dead if entry.identity in before),
-        )
+        waste = named_in(self._directory.owned(changed), before)
         if not (waste.trash or waste.dead):
             return Collected()
         private = private_listing(self._directory)
@@ -216,8 +211,7 @@ def check_names(directory: CheckpointDirectory, snapshot: Snapshot) -> None:
 
     Raises:
         UnsafePathError: A name leads elsewhere, is that of a file, has a character that means something to a shell, a
-            pattern or a terminal, is another's but for capitals or accents, or stands both for what counts and for
-            what is to go.
+            pattern or a terminal, is another's but for capitals or accents, or stands in two lists.
     """
     raw = Ledger.from_bytes(snapshot.data)
     for entry in raw.named:
@@ -240,10 +234,12 @@ def check_names(directory: CheckpointDirectory, snapshot: Snapshot) -> None:
         other = seen.setdefault(folded, entry.prefix)
         if other != entry.prefix:
             raise _suspicious(directory, f"it names {other!a} and {entry.prefix!a}, which some file systems confuse")
-    trash = {entry.prefix for entry in snapshot.ledger.trash}
-    for entry in (*snapshot.ledger.live, *snapshot.ledger.open):
-        if entry.prefix in trash:
-            raise _suspicious(directory, f"{entry.prefix!a} counts in it, and is in its trash")
+    # Of the dead only what bears their tag is deleted, so their names may be others', too.
+    ledger, once = snapshot.ledger, set[str]()
+    for entry in (*ledger.live, *ledger.open, *ledger.trash):
+        if entry.prefix in once:
+            raise _suspicious(directory, f"it names {entry.prefix!a} in two lists")
+        once.add(entry.prefix)
 
 
 def _suspicious(directory: CheckpointDirectory, why: str) -> UnsafePathError:

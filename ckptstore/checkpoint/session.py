@@ -85,6 +85,11 @@ class Session:
             return None if self._seen is None else self._seen.ledger
         return None if self._fresh else self._current().ledger
 
+    @property
+    def known(self) -> Ledger | None:
+        """What this session wrote or read last, without asking the store; None if that is not known."""
+        return None if self._snapshot is None else self._snapshot.ledger
+
     def refresh(self) -> None:
         """Forgets what it knows of the state file, so that it is read anew."""
         self._snapshot = None

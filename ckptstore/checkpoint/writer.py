@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ckptstore.bundle import BundleWriter
 from ckptstore.checkpoint.attempt import Attempt, AttemptStore
-from ckptstore.checkpoint.collector import Collector, Identity, private_listing
+from ckptstore.checkpoint.collector import Collector, Identity, named_in, private_listing
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.files import delete_files
 from ckptstore.checkpoint.history import COPIES, outdated
@@ -48,6 +48,7 @@ class CheckpointWriter:
         self._grace = grace
         self._written: dict[Identity, tuple[ObjectMeta, ...]] = {}
         self._commits = 0
+        self._seen: tuple[Ledger, list[ObjectMeta]] | None = None
 
     def save(self, prefix: str, bundle: BundleWriter, meta: bytes | None, time: float, plan: Plan) -> tuple[str, Sweep]:
         """Saves a checkpoint.
@@ -99,6 +100,7 @@ class CheckpointWriter:
         Raises:
             FencedError, StateMissingError, StorageError: See `Session.change`.
         """
+        self._seen = None
         self._tidy(self.session.change(lambda ledger: swept(ledger, plan(ledger))))
 
     def _write(self, attempt: Attempt, bundle: BundleWriter, meta: bytes | None) -> dict[str, ObjectMeta]:
@@ -110,7 +112,12 @@ class CheckpointWriter:
             if meta is not None:
                 store.put(meta_name(attempt.prefix), Payload.of(meta))
             bundle.write_index()
-            if not store.shows_all():
+            # One listing for two: what a predecessor wrote is found by name, and that before it is unlisted (R8).
+            ledger = self.session.known
+            strangers = ledger is not None and any(e.identity not in self._written for e in ledger.named)
+            listing = list(self._directory.store.list("" if strangers else f"{attempt.prefix}."))
+            self._seen = (ledger, listing) if ledger is not None and strangers else None
+            if not store.shows_all(listing):
                 self.session.require_open(attempt)  # somebody who gave it up may have deleted its files
                 raise StorageUnavailableError(
                     f"The store does not show the files of {store.path(attempt.prefix)} as they were written, so it "
@@ -144,7 +151,11 @@ class CheckpointWriter:
                 self._directory, self.session.capabilities, lambda: self.session.current().ledger, self._written
             )
             now = max((meta.modified for meta in private if meta.modified is not None), default=None)
-            done = collector.collect(ledger, private=private, now=now, grace=self._grace).done
+            listing = None
+            if self._seen is not None:
+                before, listing = self._seen
+                ledger = named_in(ledger, before)
+            done = collector.collect(ledger, private=private, now=now, grace=self._grace, listing=listing).done
             self.session.forget(tuple(done))
             for entry in done:
                 self._written.pop(entry.identity, None)

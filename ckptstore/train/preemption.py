@@ -55,11 +55,13 @@ class Preemption:
         self._on_request = on_request
         self._previous: dict[signal.Signals, Any] = {}
         self._received: signal.Signals | None = None
+        self._told = False  # whether the loop knows of it
 
     @property
     def requested(self) -> bool:
         """Whether it is time to leave."""
-        return self._received is not None
+        self._told = self._received is not None
+        return self._told
 
     @property
     def exit_code(self) -> int:
@@ -67,9 +69,13 @@ class Preemption:
         return 0 if self._received is None else 128 + self._received
 
     def leave_if_requested(self) -> None:
-        """Ends the process, by SystemExit with `exit_code`, if it is time to leave."""
-        if self.requested:
+        """Ends the process, by SystemExit with `exit_code`, if it is time to leave.
+
+        A signal that came since `requested` was asked ends it the next time: the loop has not made its last save yet.
+        """
+        if self._told:
             self._leave()
+        self._told = self._received is not None
 
     def __enter__(self) -> Self:
         """Begins to listen.
@@ -90,7 +96,7 @@ class Preemption:
             self._restore(number)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        again = self.requested
+        again = self._received is not None
         self._received = signal.Signals(number)
         if again:
             self._restore(self._received)

@@ -29,7 +29,8 @@ def names(directory: Any) -> set[str]:
 
 
 def state_text(directory: Any) -> str:
-    return (Path(directory) / "checkpoint").read_text("utf-8")
+    text = (Path(directory) / "checkpoint").read_text("utf-8")
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 
 
 def value_of(number: int) -> np.ndarray[Any, Any]:
