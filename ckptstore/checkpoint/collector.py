@@ -31,6 +31,7 @@ class Collected:
         done: Nothing of them is left; the ledger may forget them.
         pinned: A reader reads them.
         waiting: They have not been in the trash for long enough.
+        undated: Those of the waiting whose time of unlisting is not recorded: who unlisted them died just then.
         blocked: Files of them are no checkpoint's, or were replaced, or cannot be deleted safely on this store; with
             the reason.
         deleted: The files that were deleted.
@@ -39,6 +40,7 @@ class Collected:
     done: list[Entry] = field(default_factory=list)
     pinned: list[Entry] = field(default_factory=list)
     waiting: list[Entry] = field(default_factory=list)
+    undated: list[Entry] = field(default_factory=list)
     blocked: dict[Entry, str] = field(default_factory=dict)
     deleted: list[ObjectMeta] = field(default_factory=list)
 
@@ -76,7 +78,7 @@ class Collector:
         *,
         private: Sequence[ObjectMeta],
         now: float | None,
-        grace: float = 0.0,
+        grace: Callable[[Entry], float],
         listing: Sequence[ObjectMeta] | None = None,
     ) -> Collected:
         """Deletes what may be deleted now.
@@ -85,7 +87,7 @@ class Collector:
             ledger: As it was written last.
             private: A listing of the private directory that was begun after that (R10).
             now: The store's time, or None where it does not tell.
-            grace: Seconds that a checkpoint must have been out of the list.
+            grace: For how many seconds a checkpoint must have been out of the list.
             listing: A listing of the directory that was begun before `ledger` was written, if there is one.
 
         Raises:
@@ -96,13 +98,15 @@ class Collector:
         ready: list[Entry] = []
         counted = {entry.prefix for entry in (*ledger.live, *ledger.open)}
         for entry in ledger.trash:
-            since = ages.get(copy_name(entry.seq))
+            since, needed = ages.get(copy_name(entry.seq)), grace(entry)
             if entry.prefix in counted:
                 out.blocked[entry] = "a checkpoint that counts has the same name"
             elif is_pinned(entry, private, now):
                 out.pinned.append(entry)
-            elif grace > 0 and (since is None or now is None or now - since < grace):
+            elif needed > 0 and (since is None or now is None or now - since < needed):
                 out.waiting.append(entry)
+                if since is None:
+                    out.undated.append(entry)
             else:
                 ready.append(entry)
         files = self._files(ledger, [*ready, *ledger.dead], listing)

@@ -21,7 +21,7 @@ HISTORY = f"{PRIVATE_DIR}/history/"
 COPIES = 16
 """How many copies are kept; those that the trash still needs are kept on top."""
 
-_NAME = re.compile(rf"{re.escape(HISTORY)}(\d{{18}})")
+_NAME = re.compile(rf"{re.escape(HISTORY)}([0-9]{{18}})")
 
 
 def copy_name(seq: int) -> str:

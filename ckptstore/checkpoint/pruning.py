@@ -165,17 +165,23 @@ class Pruner:
             return Collected()
         private = private_listing(self._directory)
         collector = Collector(self._directory, capabilities, lambda: self._directory.owned(self._reload()))
-        collected = collector.collect(waste, private=private, now=now, grace=grace, listing=listing)
+        collected = collector.collect(waste, private=private, now=now, grace=lambda _: grace, listing=listing)
         done = {entry.identity for entry in collected.done}
+        undated = {entry.identity for entry in collected.undated}
 
         def forget(ledger: Ledger) -> Ledger:
             return replace(
                 ledger,
-                trash=tuple(entry for entry in ledger.trash if entry.identity not in done),
+                trash=tuple(
+                    # The grace of what is not dated begins now, with the copy of this change.
+                    replace(entry, seq=ledger.seq + 1) if entry.identity in undated else entry
+                    for entry in ledger.trash
+                    if entry.identity not in done
+                ),
                 dead=tuple(entry for entry in ledger.dead if entry.identity not in done),
             )
 
-        if done:
+        if done or undated:
             edit(self._directory, forget, changed)
         return collected
 

@@ -26,6 +26,9 @@ from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import meta_name
 from ckptstore.storage import ObjectMeta, Payload
 
+STRANGERS_GRACE = 3600.0
+"""Seconds that a trainer leaves the files of what others have unlisted: a pruner's grace is the pruner's to judge."""
+
 Plan = Callable[[Ledger, Entry], Sweep]
 """What becomes of a ledger's list, and of those to be replaced, when a new entry joins it at its end."""
 
@@ -47,6 +50,7 @@ class CheckpointWriter:
         self._directory = directory
         self._grace = grace
         self._written: dict[Identity, tuple[ObjectMeta, ...]] = {}
+        self._unlisted: set[Identity] = set()
         self._commits = 0
         self._seen: tuple[Ledger, list[ObjectMeta]] | None = None
 
@@ -91,6 +95,7 @@ class CheckpointWriter:
         if sweep is None:
             raise AssertionError("committed without a plan")
         self._written[attempt.entry.identity] = tuple(written.values())
+        self._unlisted |= {old.identity for old in sweep.removed}
         self._tidy(ledger)
         return attempt.prefix, sweep
 
@@ -101,7 +106,19 @@ class CheckpointWriter:
             FencedError, StateMissingError, StorageError: See `Session.change`.
         """
         self._seen = None
-        self._tidy(self.session.change(lambda ledger: swept(ledger, plan(ledger))))
+        sweep: Sweep | None = None
+
+        def change(ledger: Ledger) -> Ledger:
+            nonlocal sweep
+            sweep = plan(ledger)
+            return swept(ledger, sweep)
+
+        ledger = self.session.change(change)
+        self._unlisted |= {old.identity for old in sweep.removed} if sweep is not None else set()
+        self._tidy(ledger)
+
+    def _grace_of(self, entry: Entry) -> float:
+        return self._grace if entry.identity in self._unlisted else max(self._grace, STRANGERS_GRACE)
 
     def _write(self, attempt: Attempt, bundle: BundleWriter, meta: bytes | None) -> dict[str, ObjectMeta]:
         """Writes the files of an attempt, the index last, and sees that they are there (R6)."""
@@ -155,10 +172,11 @@ class CheckpointWriter:
             if self._seen is not None:
                 before, listing = self._seen
                 ledger = named_in(ledger, before)
-            done = collector.collect(ledger, private=private, now=now, grace=self._grace, listing=listing).done
+            done = collector.collect(ledger, private=private, now=now, grace=self._grace_of, listing=listing).done
             self.session.forget(tuple(done))
             for entry in done:
                 self._written.pop(entry.identity, None)
+                self._unlisted.discard(entry.identity)
         except CheckpointError as error:  # also FencedError: then the next save says so
             names = ", ".join(entry.prefix for entry in ledger.trash) or "what a save that failed left behind"
             warnings.warn(

@@ -30,9 +30,11 @@ from ckptstore.format.state import MAX_STATE_BYTES, CheckpointState
 MAX_ENTRIES = 20_000
 """The most checkpoints, of all lists together, that a state file may name."""
 
+_TOO_LARGE = 10**18
+
 _MAGIC = b"# ckptstore "
 _HEAD = re.compile(
-    r"# ckptstore 1 seq=(?P<seq>\d{1,18}) epoch=(?P<epoch>\d{1,18}) session=(?P<session>[0-9a-f]{32}) "
+    r"# ckptstore 1 seq=(?P<seq>[0-9]{1,18}) epoch=(?P<epoch>[0-9]{1,18}) session=(?P<session>[0-9a-f]{32}) "
     r"id=(?P<id>[0-9a-f]{16}) crc32c=(?P<crc>[0-9a-f]{8})"
 )
 _LINE = re.compile(
@@ -158,6 +160,8 @@ class Ledger:
             body = text.encode("utf-8") + body
             head = f"# ckptstore 1 seq={self.seq} epoch={self.epoch} session={self.session} id={self.id}".encode()
             body = head + f" crc32c={crc32c(body, crc32c(head)):08x}\n".encode() + body
+        if max(self.seq, self.epoch, *(entry.seq for entry in self.trash), 0) >= _TOO_LARGE:
+            raise StateCorruptError(f"its numbers have run out (seq={self.seq}, epoch={self.epoch})")
         if len(body) > MAX_STATE_BYTES or len(self.named) > MAX_ENTRIES:
             raise StateCorruptError(
                 f"it would name {len(self.named)} checkpoints in {len(body)} bytes, over the limits of {MAX_ENTRIES} "

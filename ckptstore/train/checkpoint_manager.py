@@ -35,7 +35,7 @@ from ckptstore.train.background import BackgroundSaves, staged
 from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import fill
 from ckptstore.train.items import flatten
-from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, stored_metrics
+from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, latest_last, stored_metrics
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -290,7 +290,7 @@ class CheckpointManager:
         def plan(ledger: Ledger, new: Entry) -> Sweep:
             replaced = [entry for entry in ledger.live if parse_step(entry.prefix) == number]
             self._refuse(number, () if overwrite else replaced)
-            rest = [entry for entry in ledger.listed if parse_step(entry.prefix) != number]
+            rest = [entry for entry in latest_last(ledger) if parse_step(entry.prefix) != number]
             sweep = self._retention.sweep([*rest, new])
             return replace(sweep, removed=(*replaced, *sweep.removed))
 
@@ -328,10 +328,11 @@ class CheckpointManager:
             StateError, StorageError: As in `save`.
         """
         self._background.wait()
-        decisions = self._retention.decide(self._listed())
+        ledger = self._directory.ledger()
+        decisions = [] if ledger is None else self._retention.decide(latest_last(ledger))
         if not dry_run and not all(decision.keep for decision in decisions):
             self._writer.session.begin()
-            self._writer.prune(lambda ledger: self._retention.sweep(ledger.listed))
+            self._writer.prune(lambda now: self._retention.sweep(latest_last(now)))
         return decisions
 
     # -- restoring

@@ -180,6 +180,12 @@ class PolicyRetention:
         return self._known[entry.identity]
 
 
+def latest_last(ledger: Ledger) -> tuple[Entry, ...]:
+    """What is listed, the latest at the end: rules keep the last, and TensorFlow may have listed others behind it."""
+    latest = [entry for entry in ledger.listed if entry.prefix == ledger.latest]
+    return (*(entry for entry in ledger.listed if entry.prefix != ledger.latest), *latest)
+
+
 def candidates(listed: Sequence[Entry], policy: Policy, metrics: Metrics) -> list[Candidate]:
     """What a policy decides about; metrics are read only if it goes by them."""
     return [
