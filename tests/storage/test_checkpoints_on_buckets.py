@@ -17,7 +17,7 @@ from ckptstore.storage import Store, from_url
 from ckptstore.testing import ManualClock
 from ckptstore.train.retention import candidates
 from tests.protocol.nth_fault import KINDS, DatedStore, Plan
-from tests.protocol.test_every_fault import OPERATIONS, aftermath, prepare, run
+from tests.protocol.operations import OPERATIONS, aftermath, prepare, run
 from tests.protocol.world import World
 from tests.storage.conftest import BUCKET
 from tests.storage.s3_server import S3Server, ignores_conditions
