@@ -50,7 +50,7 @@ def collect(
     directory = RunDirectory(store).directory()
     collector = Collector(directory, capabilities, lambda: reread or what)
     private = private_listing(directory)
-    return collector.collect(what, private=private, now=now, grace=grace, listing=listing)
+    return collector.collect(what, private=private, now=now, grace=lambda _: grace, listing=listing)
 
 
 def keys(store: Store) -> set[str]:

@@ -198,6 +198,12 @@ class FastS3:
         if method == "DELETE":
             del self.uploads[query["uploadId"]]
             return Reply(204)
+        if method == "GET":
+            found = "".join(
+                f"<Part><PartNumber>{number}</PartNumber><Size>{len(part.data)}</Size></Part>"
+                for number, part in sorted(upload.parts.items())
+            )
+            return _xml(f"<ListPartsResult>{found}</ListPartsResult>")
         if method != "POST":
             raise Refusal(501, "NotImplemented")
         objects = self._objects(bucket)
@@ -321,7 +327,8 @@ def _unescaped(text: str) -> str:
 
 
 def _iso(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}Z"
+    """A moment as listings have it: in whole seconds, as in the header Last-Modified."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(moment))
 
 
 def main() -> None:

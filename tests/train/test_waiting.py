@@ -121,14 +121,15 @@ def test_the_same_name_saved_anew_is_another_one(run: Watched) -> None:
 
 
 def test_what_was_handed_out_stays_until_the_next_is_asked_for(run: Watched) -> None:
-    run.save(1)
+    trainer = run.manager(max_to_keep=1)
+    trainer.save(1, arrays(1))
     found = run.iterate()
     assert next(found) == "dir/ckpt-1"
-    run.save(2, max_to_keep=1)
+    trainer.save(2, arrays(2))
     assert run.listed == ["ckpt-2"]
     assert "ckpt-1" in run.stored
     assert next(found) == "dir/ckpt-2"
-    run.save(3, max_to_keep=1)
+    trainer.save(3, arrays(3))
     assert run.stored == {"ckpt-2", "ckpt-3"}
     found.close()  # type: ignore[attr-defined]
     assert run.pins == 0
@@ -182,6 +183,7 @@ def test_none_is_missed_by_a_slow_evaluator_that_has_seen_it_listed(run: Watched
         assert run.has(f"{path.removeprefix('dir/')}.index")
     assert seen == paths(1, 2, 3, 4, 5, 6, 7, 100)
     assert run.pins == 0
+    run.clock.advance(3601)  # what a predecessor has unlisted stays for an hour
     trainer.save(101, arrays(101))
     assert run.stored == {"ckpt-101"}
 
