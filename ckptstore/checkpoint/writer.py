@@ -131,7 +131,9 @@ class CheckpointWriter:
             bundle.write_index()
             # One listing for two: what a predecessor wrote is found by name, and that before it is unlisted (R8).
             ledger = self.session.known
-            strangers = ledger is not None and any(e.identity not in self._written for e in ledger.named)
+            strangers = ledger is not None and any(
+                entry.identity not in self._written for entry in (*ledger.listed, *ledger.trash, *ledger.dead)
+            )
             listing = list(self._directory.store.list("" if strangers else f"{attempt.prefix}."))
             self._seen = (ledger, listing) if ledger is not None and strangers else None
             if not store.shows_all(listing):
@@ -148,7 +150,7 @@ class CheckpointWriter:
 
     def _discard(self, written: dict[str, ObjectMeta]) -> None:
         """Deletes the files of an attempt that failed; what is left of it is the next session's to collect."""
-        conditional = self._directory.store.capabilities.conditional_delete
+        conditional = self.session.capabilities.conditional_delete
         with contextlib.suppress(CheckpointError):
             delete_files(self._directory.store, list(written.values()), conditional=conditional)
 
@@ -157,6 +159,10 @@ class CheckpointWriter:
         self._commits += 1
         try:
             self.session.record()  # first: without it nothing may be deleted (R9)
+        except CheckpointError as error:
+            _warn(f"writing the copy of the state file that `ckptstore repair` goes by failed ({error.message})")
+            return
+        try:
             waste = ledger.trash or ledger.dead
             if not (waste or self._commits % COPIES == 0):
                 return
@@ -179,12 +185,7 @@ class CheckpointWriter:
                 self._unlisted.discard(entry.identity)
         except CheckpointError as error:  # also FencedError: then the next save says so
             names = ", ".join(entry.prefix for entry in ledger.trash) or "what a save that failed left behind"
-            warnings.warn(
-                f"The checkpoint is saved; deleting {names} failed ({error.message}) and is tried again with the next "
-                "save.",
-                RetentionWarning,
-                stacklevel=4,
-            )
+            _warn(f"deleting {names} failed ({error.message}) and is tried again with the next save")
 
 
 def swept(ledger: Ledger, sweep: Sweep) -> Ledger:
@@ -198,3 +199,7 @@ def swept(ledger: Ledger, sweep: Sweep) -> Ledger:
         kept=(*(old for old in ledger.kept if old.identity not in leaving), *sweep.preserved),
         trash=(*ledger.trash, *gone),
     )
+
+
+def _warn(what: str) -> None:
+    warnings.warn(f"The checkpoint is saved; {what}.", RetentionWarning, stacklevel=5)
