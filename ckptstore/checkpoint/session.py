@@ -132,6 +132,7 @@ class Session:
                 snapshot = again
                 continue
             self._epoch = new.epoch
+            self.record()  # should TensorFlow rewrite the state file, the history tells whose the directory is
             return
         raise self._lost_races()
 
