@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -99,6 +100,11 @@ class Child:
         """Stops it in the middle of whatever it does."""
         os.kill(self.pid, signal.SIGSTOP)
 
+    def dump(self) -> None:
+        """Makes it write where each of its threads stands, to standard error: for when it is stuck."""
+        os.kill(self.pid, signal.SIGUSR1)
+        time.sleep(0.5)
+
     def resume(self) -> None:
         """Lets it go on where it was."""
         os.kill(self.pid, signal.SIGCONT)
@@ -141,6 +147,7 @@ def listen(children: Sequence[Child], seconds: float) -> Iterator[tuple[Child, E
 
 def _run(pipe: Connection, work: Callable[..., None], *arguments: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's affair
+    faulthandler.register(signal.SIGUSR1)
     tell = Teller(pipe)
     try:
         work(tell, *arguments)

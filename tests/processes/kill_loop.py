@@ -49,7 +49,18 @@ class KillLoop:
             ViolationError: Something that was promised did not hold.
         """
         self.kills += 1
-        children = [Child(f"trainer {self.kills}", train, self._here, self.kills, self._keep, 0.0, self._large_every)]
+        children = [
+            Child(
+                f"trainer {self.kills}",
+                train,
+                self._here,
+                self.kills,
+                self._keep,
+                0.0,
+                self._large_every,
+                self.kills % 2 == 0,
+            )
+        ]
         with ended(children):
             early = self._rng.random() < 0.2  # before it has resumed, or while it does
             if not early and not children[0].wait_for("resumed"):

@@ -104,6 +104,7 @@ class Soak:
 
     def _suspend_trainer(self, trainer: Child) -> Child:
         """As when a machine is suspended, and its job started anew on another."""
+        self._wait(trainer, "resumed")  # only the owner can be fenced; before that it would take over itself
         trainer.suspend()
         self._look(0.0)
         heard = len(trainer.events)
@@ -135,7 +136,7 @@ class Soak:
 
     def _trainer(self) -> Child:
         self._authors += 1
-        return self._start("trainer", train, self._authors, _KEEP, 0.01, 0)
+        return self._start("trainer", train, self._authors, _KEEP, 0.01, 0, True)
 
     def _start(self, name: str, work: Callable[..., None], *arguments: object) -> Child:
         self._started += 1
@@ -158,6 +159,8 @@ class Soak:
                 self._look(0.0)
                 if any(event.what == what for event in child.events):
                     return
+                if child.is_running:
+                    child.dump()
                 raise ViolationError(f"{child.name} never says {what!r}, but {child.events[-3:]}")
             self._look(0.02)
 

@@ -16,7 +16,7 @@ from tests.processes.judge import collect, prune
 from tests.processes.places import Place
 
 
-def train(tell: Teller, place: Place, author: int, keep: int, pause: float, large_every: int) -> None:
+def train(tell: Teller, place: Place, author: int, keep: int, pause: float, large_every: int, acquire: bool) -> None:
     """Resumes, and saves step after step until it is fenced: every other one asynchronously.
 
     Tells:
@@ -32,6 +32,8 @@ def train(tell: Teller, place: Place, author: int, keep: int, pause: float, larg
     ):
         warnings.showwarning = lambda message, *_: tell("warned", str(message))  # type: ignore[assignment]
         warnings.simplefilter("always", ck.RetentionWarning)
+        if acquire:
+            manager.acquire()  # before it looks: nobody else may save between that and its first save
         step, found = manager.restore_or_initialize(dict)
         tell("resumed", author_of(found) if step else None)
         step += 1
@@ -43,7 +45,9 @@ def train(tell: Teller, place: Place, author: int, keep: int, pause: float, larg
                 if step % 2:
                     manager.save(step, arrays)
                 else:
-                    manager.save_async(step, arrays).result()
+                    error = manager.save_async(step, arrays).exception()
+                    if error is not None:
+                        raise error
             except SaveAbortedError:
                 tell("aborted", save)
             except FencedError:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import uuid
+import zlib
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -121,6 +122,7 @@ class FastS3:
         bucket, _, key = unquote(request.raw_path).lstrip("/").partition("/")
         with self._lock:
             try:
+                _check_digests(request)
                 return self._on_object(request, bucket, key) if key else self._on_bucket(request, bucket)
             except Refusal as refusal:
                 return refusal.reply()
@@ -235,11 +237,21 @@ class FastS3:
 
 
 def _received(request: Request) -> S3Object:
-    """The object in a request's body, once its checksum was found to be right."""
-    told = request.headers.get(_CHECKSUM)
-    if told is not None and told != base64.b64encode(crc32c.crc32c(request.body).to_bytes(4, "big")).decode():
-        raise Refusal(400, "BadDigest")
+    """The object in a request's body."""
     return S3Object(request.body, f'"{hashlib.md5(request.body).hexdigest()}"', time.time(), _metadata(request))
+
+
+def _check_digests(request: Request) -> None:
+    """Refuses a body that does not have the checksums that its request tells."""
+    body = request.body
+    digests = {
+        _CHECKSUM: crc32c.crc32c(body).to_bytes(4, "big"),
+        "x-amz-checksum-crc32": zlib.crc32(body).to_bytes(4, "big"),
+        "content-md5": hashlib.md5(body).digest(),
+    }
+    for name, digest in digests.items():
+        if request.headers.get(name, "") not in ("", base64.b64encode(digest).decode()):
+            raise Refusal(400, "BadDigest")
 
 
 def _sent(there: S3Object, request: Request) -> Reply:
