@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import settings
@@ -18,6 +17,7 @@ from ckptstore.format.state import CheckpointState
 from ckptstore.storage import MemoryStore, Payload
 from ckptstore.testing import ManualClock
 from tests.protocol.world import World, arrays, same_arrays
+from tests.support.managers import manager_on
 
 KEEP = 3
 
@@ -36,8 +36,7 @@ class Histories(RuleBasedStateMachine):
         self.restart()
 
     def _manager(self) -> ck.CheckpointManager:
-        with mock.patch("ckptstore.train.checkpoint_manager.from_url", return_value=self.world.store):
-            return ck.CheckpointManager("dir", max_to_keep=KEEP, clock=self.clock)
+        return manager_on(self.world.store, max_to_keep=KEEP, clock=self.clock)
 
     @rule()
     def restart(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from ckptstore.checkpoint import CheckpointDirectory
 from ckptstore.checkpoint.repair import repair
 from ckptstore.storage import LocalStore
 from tests.support.lost_page_cache import CrashState, Order, Recording, crash_states, record
+from tests.support.managers import manager_on
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +32,9 @@ def problem(state: CrashState, directory: Path) -> str | None:
     """What is wrong with a state, if anything."""
     state.materialise(directory)
     store = LocalStore(directory, durable=False)  # what is lost is decided by now
-    with mock.patch("ckptstore.train.checkpoint_manager.from_url", return_value=store):
-        return _problem(state, directory, store)
-
-
-def _problem(state: CrashState, directory: Path, store: LocalStore) -> str | None:
     acknowledged = max((int(mark) for mark in state.marks), default=0)
     try:
-        with ck.CheckpointManager(directory, max_to_keep=2) as manager:
+        with manager_on(store, max_to_keep=2) as manager:
             steps = manager.all_steps()
             if acknowledged and (manager.latest_step() or 0) < acknowledged:
                 return f"I3: {acknowledged} was acknowledged, and there is {steps}"
@@ -54,11 +49,11 @@ def _problem(state: CrashState, directory: Path, store: LocalStore) -> str | Non
         if any(store.list(".ckptstore/history/")):
             (directory / "checkpoint").unlink(missing_ok=True)
             repair(CheckpointDirectory(store))
-            with ck.CheckpointManager(directory) as manager:
+            with manager_on(store) as manager:
                 for step in manager.all_steps():
                     if manager.restore(step)["v"].tolist() != [step] * 3:
                         return f"I1: {step}, after a repair"
-        with ck.CheckpointManager(directory, max_to_keep=2) as manager:
+        with manager_on(store, max_to_keep=2) as manager:
             manager.save(9, {"v": np.full(3, 9)})
             if manager.restore()["v"].tolist() != [9] * 3:
                 return "what was saved afterwards is something else"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from ckptstore.storage import RetryingStore, Store
 from ckptstore.testing import ManualClock
 from ckptstore.train.retention import candidates
 from tests.protocol.nth_fault import NthFaultStore, Plan
+from tests.support.managers import manager_on
 
 KEEP = 2
 
@@ -57,8 +57,7 @@ class World:
     def trainer(self, store: NthFaultStore, *, keep: int | None = KEEP) -> Iterator[ck.CheckpointManager]:
         """A trainer's manager."""
         stack = RetryingStore(store, clock=self.clock)
-        with mock.patch("ckptstore.train.checkpoint_manager.from_url", return_value=stack):
-            manager = ck.CheckpointManager("dir", max_to_keep=keep, clock=self.clock)
+        manager = manager_on(stack, max_to_keep=keep, clock=self.clock)
         try:
             yield manager
         finally:

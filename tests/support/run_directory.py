@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.storage import MemoryStore, Payload, Store
 from ckptstore.testing import ManualClock
 from ckptstore.train.retention import candidates, stored_metrics
+from tests.support.managers import manager_on
 
 
 def arrays(step: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -49,8 +49,7 @@ class RunDirectory:
         """A trainer's manager; it keeps everything unless told otherwise."""
         if "retention" not in options:
             options = {"max_to_keep": None, **options}
-        with mock.patch("ckptstore.train.checkpoint_manager.from_url", return_value=store or self.store):
-            return ck.CheckpointManager("dir", clock=self._real or self.clock, **options)
+        return manager_on(store or self.store, clock=self._real or self.clock, **options)
 
     def save(self, *steps: int, every: float = 60.0, **options: Any) -> None:
         """A trainer saves steps, and ends."""
