@@ -109,7 +109,13 @@ class Collector:
                     out.undated.append(entry)
             else:
                 ready.append(entry)
-        files = self._files(ledger, [*ready, *ledger.dead], listing)
+        saves = {entry.identity for entry in (*ledger.live, *ledger.open)}
+        for entry in ledger.dead:  # its name alone says nothing: another save may have it by now
+            if entry.identity in saves:
+                out.blocked[entry] = "a checkpoint that counts has the same name"
+            else:
+                ready.append(entry)
+        files = self._files(ledger, ready, listing)
         victims: list[ObjectMeta] = []
         for entry, found in files.items():
             obstacle = self._obstacle(entry, found)

@@ -157,6 +157,9 @@ class Session:
 
         def register(ledger: Ledger) -> Ledger:
             nonlocal attempt
+            if any(entry.same(attempt.entry) for entry in ledger.open):
+                return ledger  # an earlier try has landed, unheard of
+            number = secrets.token_hex(16)  # never that of an earlier try, which may have been given up since
             taken = any(entry.prefix == prefix for entry in ledger.named)
             name = isolated(prefix, number) if isolate or taken or self._isolate else prefix
             attempt = Attempt(name, number, self._id)

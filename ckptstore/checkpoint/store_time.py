@@ -24,13 +24,16 @@ def store_time(store: Store, clock: Clock) -> float | None:
         ClockSkewError: The two are more than `MOST_SKEW` apart, so one of them is wrong.
     """
     key = f"{PRIVATE_DIR}/clock/{secrets.token_hex(16)}"
+    before = clock.time()
     store.put(key, Payload.of(b""))
+    after = clock.time()  # much later, if the store is slow or this process was suspended
     now = store.head(key).modified
     store.delete([key])
-    if now is not None and abs(clock.time() - now) > MOST_SKEW:
+    if now is not None and not before - MOST_SKEW <= now <= after + MOST_SKEW:
+        skew = before - now if now < before else after - now
         raise ClockSkewError(
-            f"This machine's clock is {clock.time() - now:+.0f} s off from that of {store.url}, so how old anything is "
-            f"cannot be judged, and nothing was removed. Set the clock (more than {MOST_SKEW:.0f} s are refused).",
+            f"This machine's clock is {skew:+.0f} s off from that of {store.url}, so how old anything is cannot be "
+            f"judged, and nothing was removed. Set the clock (more than {MOST_SKEW:.0f} s are refused).",
             path=store.url,
         )
     return now

@@ -206,9 +206,20 @@ def test_row10_what_counts_is_not_also_trash(run: RunDirectory, where: str, atte
     refuses(run, command)
 
 
-def test_row10_a_trainer_does_not_delete_what_counts_either(run: RunDirectory) -> None:
+@pytest.mark.parametrize("isolated", [False, True])
+@pytest.mark.parametrize("where", ["trash", "dead"])
+def test_row10_a_trainer_does_not_delete_what_counts_either(
+    run: RunDirectory, path: Path, where: str, isolated: bool
+) -> None:
     ledger = run.ledger
-    run.write(replace(ledger, trash=(replace(ledger.listed[1], time=None, seq=1),)))
+    entry = ledger.listed[1]
+    if isolated:  # a name that only this attempt can have
+        entry = replace(entry, prefix=f"r-{str(entry.attempt)[:16]}/ckpt-2")
+        (path / entry.prefix).parent.mkdir()
+        for file in sorted(path.glob("ckpt-2.*")):
+            file.rename(path / entry.prefix.replace("ckpt-2", file.name))
+    listed = (ledger.listed[0], entry, *ledger.listed[2:])
+    run.write(replace(ledger, listed=listed, **{where: (replace(entry, time=None, seq=int(where == "trash")),)}))
     manager = run.manager()
     manager.save(5, arrays(5))
     assert manager.restore(2)["w"][0] == 2

@@ -287,6 +287,22 @@ def test_a_store_whose_clock_is_set_back_only_makes_the_trash_wait(run: RunDirec
     assert run.stored == set(names(1, 2, 3, 4, 5))
 
 
+def test_a_pruner_that_was_suspended_does_not_blame_the_clock(run: RunDirectory) -> None:
+    """Its time may have been told long before or after the store told its own."""
+
+    class SuspendedStore(NthFaultStore):
+        def _send(self, what: str, request: Callable[[], Any], *, write: bool = False) -> Any:
+            if what.startswith("put .ckptstore/clock/"):
+                run.clock.advance(HOUR)
+                answer = super()._send(what, request, write=write)
+                run.clock.advance(HOUR)
+                return answer
+            return super()._send(what, request, write=write)
+
+    run.prune(2, store=SuspendedStore(run.store, run.clock))
+    assert run.listed == names(4, 5)
+
+
 @pytest.mark.parametrize("skew", [301.0, -301.0, HOUR, -10 * 365 * 24 * HOUR])
 def test_clocks_that_disagree_are_refused(run: RunDirectory, skew: float) -> None:
     before = run.files

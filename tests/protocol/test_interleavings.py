@@ -202,16 +202,18 @@ def test_an_old_trainer_that_comes_back_to_a_name_that_was_taken_again(rule: boo
 
 
 class UnheardStore(NthFaultStore):
-    """Carries out the commit, lets others do something, and loses the reply."""
+    """Carries out the commit, or the registration, lets others do something, and loses the reply."""
 
-    def __init__(self, world: World, others: Callable[[], None]) -> None:
+    def __init__(self, world: World, others: Callable[[], None], *, commit: bool = True) -> None:
         super().__init__(world.store, world.clock)
         self._others = others
+        self._commit = commit
         self.armed = True
 
     def _send(self, what: str, request: Callable[[], Any], *, write: bool = False) -> Any:
         answer = super()._send(what, request, write=write)
         written = any(key.startswith("create ckpt-") and key.endswith(".index") for key in self.requests)
+        written = written or (not self._commit and self.requests.count("replace checkpoint") == 2)  # 1: the take-over
         if self.armed and written and what in ("replace checkpoint", "create checkpoint"):
             self.armed = False
             self._others()
@@ -250,6 +252,31 @@ def test_a_commit_that_landed_unheard_of_counts(others: Callable[[World], None],
             with pytest.raises(ck.FencedError):
                 world.save(manager, 6, "a")
     world.check()
+
+
+def give_up(world: World) -> None:
+    world.gc(world.faulty())
+
+
+@pytest.mark.parametrize("others", [pin, give_up])
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_registration_that_landed_unheard_of(others: Callable[[World], None], taken: bool) -> None:
+    """It is found open, or was given up since; in no case is one attempt both open and dead (R3)."""
+    clock = ManualClock()
+    world = World(MemoryStore(clock=clock), clock)
+    trainer("o", 1, 5 if taken else 2)(world, world.faulty())
+    if taken:
+        world.prune(world.faulty(), keep=1, grace=1e9)  # 5 is listed, and 1 in the trash
+    store = UnheardStore(world, lambda: others(world), commit=False)
+    with world.trainer(store) as manager:
+        world.save(manager, 1 if taken else 5, "a")
+        assert not store.armed
+        world.check()
+        saved = world.listed()[-1]
+        world.save(manager, 6, "a")
+    world.gc(world.faulty())
+    world.check()
+    assert saved in world.listed()
 
 
 def test_a_first_commit_that_was_given_up_and_lands_late() -> None:
