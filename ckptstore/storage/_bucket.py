@@ -13,6 +13,7 @@ from ckptstore.errors import (
     NotFoundError,
     PreconditionFailedError,
     StorageError,
+    StorageUnavailableError,
 )
 from ckptstore.storage._aio import gather
 from ckptstore.storage._base import ObjectMeta, check_key
@@ -63,6 +64,7 @@ def check_range(status: int, content_range: str | None, length: int | None, star
 
     Raises:
         DataLossError: The object ends before the range does.
+        StorageUnavailableError: Its length is not that of the range it names.
         StorageError: It is anything else.
     """
     wanted = stop - start
@@ -78,8 +80,10 @@ def check_range(status: int, content_range: str | None, length: int | None, star
     end = int(match[2]) + 1
     if end < stop:
         raise DataLossError(f"{path} ends at byte {end}, before the bytes asked for.", path=path, offset=end)
-    if end > stop or (length is not None and length != wanted):
+    if end > stop:
         raise StorageError(f"The server sends other bytes of {path} than the {wanted} asked for.", path=path)
+    if length is not None and length != wanted:  # it contradicts itself: garbled on its way
+        raise StorageUnavailableError(f"The reply for {path} has {length} bytes, not the {wanted} it names.", path=path)
 
 
 def versions_of(objects: Iterable[ObjectMeta]) -> list[tuple[str, str]]:

@@ -343,6 +343,11 @@ class TestReplies:
     @pytest.mark.parametrize("length", [19, 21])
     def test_another_length(self, store: S3Store, s3_server: S3Server, length: int) -> None:
         s3_server.fail_next(reading, canned(206, bytes(length), {"Content-Range": "bytes 10-29/100"}))
+        with pytest.raises(StorageUnavailableError, match=f"{length} bytes"):
+            read(store, "a", 10, 20)
+
+    def test_more_than_was_asked_for(self, store: S3Store, s3_server: S3Server) -> None:
+        s3_server.fail_next(reading, canned(206, bytes(21), {"Content-Range": "bytes 10-30/100"}))
         with pytest.raises(StorageError, match="other bytes"):
             read(store, "a", 10, 20)
 
