@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from ckptstore.storage import Store, from_url
+from ckptstore.storage._local import LOCK_KEY
 
 KINDS = ("local", "s3", "gcs")
 
@@ -55,6 +59,20 @@ class Place:
     def store(self) -> Store:
         """A store of it, with everything that a user's has."""
         return from_url(self.url, self.options)
+
+    def is_locked(self, seconds: float) -> bool:
+        """Whether somebody holds the lock of a local directory for so long."""
+        lock = pathlib.Path(self.url, LOCK_KEY)
+        if self.endpoint or not lock.exists():
+            return False
+        deadline = time.monotonic() + seconds
+        with lock.open() as file:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return False
+                time.sleep(0.001)
+        return True
 
     def parts(self) -> list[str]:
         """The uploads under way that hold any data. Without an object, and in no listing, they cost money."""

@@ -106,6 +106,9 @@ class Soak:
         """As when a machine is suspended, and its job started anew on another."""
         self._wait(trainer, "resumed")  # only the owner can be fenced; before that it would take over itself
         trainer.suspend()
+        while self._here.is_locked(0.5):  # suspended with the lock of a local directory in its hand: all would wait
+            trainer.resume()
+            trainer.suspend()
         self._look(0.0)
         heard = len(trainer.events)
         successor = self._trainer()
