@@ -98,6 +98,9 @@ def set_pinned(directory: CheckpointDirectory, prefix: str, *, pinned: bool) -> 
         UnsupportedError: The store cannot compare and swap.
         StateError, StorageError: The state file, or the store.
     """
+    snapshot = directory.load()
+    if snapshot is None:
+        raise not_listed(directory, prefix)
     require_swap(directory)
     changed = False
 
@@ -112,7 +115,7 @@ def set_pinned(directory: CheckpointDirectory, prefix: str, *, pinned: bool) -> 
         changed = new != ledger
         return new
 
-    edit(directory, change)
+    edit(directory, change, snapshot)
     return changed
 
 

@@ -106,9 +106,10 @@ class OrphanCollector:
             UnsafePathError, ClockSkewError, StateError, StorageError: As in `Pruner.prune`.
         """
         report = GcReport(dry_run=dry_run)
+        snapshot = self._load()  # before anything is written: a path may be mistyped
         capabilities = None if dry_run else require_swap(self._directory)
         if abort_open and not dry_run:
-            edit(self._directory, lambda old: replace(old, open=(), dead=(*old.dead, *old.open)), self._load())
+            edit(self._directory, lambda old: replace(old, open=(), dead=(*old.dead, *old.open)), snapshot)
         listing = list(self._store.list())  # R11: first what is there, then who knows of it
         unfinished = list(self._store.unfinished())
         ledger = self._load().ledger

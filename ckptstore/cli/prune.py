@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +83,15 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from ckptstore.checkpoint import CheckpointDirectory
     from ckptstore.checkpoint.policies import decide, removal_limit
     from ckptstore.checkpoint.pruning import Pruner
-    from ckptstore.storage import from_url
+    from ckptstore.errors import CheckpointNotFoundError
+    from ckptstore.storage import LocalStore, from_url
     from ckptstore.train.retention import candidates, stored_metrics
 
     policy = _policy(args)
     with from_url(args.directory, storage_options(args)) as store:
         directory = CheckpointDirectory(store)
+        if isinstance(store, LocalStore) and not os.path.isdir(store.url):  # or one that is mistyped is pruned for ever
+            raise CheckpointNotFoundError(f"There is no directory {store.url}.", path=store.url)
         read: dict[Any, Mapping[str, float]] = {}
 
         def metrics(entry: Entry) -> Mapping[str, float]:
@@ -137,9 +141,11 @@ def _print(url: str, report: PruneReport, grace: float, output: Output) -> None:
             Cell("keep", "green") if decision.keep else Cell("remove", "bold yellow"),
             ", ".join(decision.reasons),
         )
+    if not report.decisions:
+        output.line(f"{url} holds no checkpoints yet")
+        return
     output.table(table)
-    if report.decisions:
-        output.line()
+    output.line()
     removed = count_text(len(report.removed), "checkpoint")
     if report.dry_run:
         output.line(f"{removed} would leave the list of {url}; nothing was changed")

@@ -228,7 +228,7 @@ def test_what_is_not_listed_cannot_be_pinned(run: RunDirectory, name: str) -> No
 
 
 def test_an_empty_directory_has_nothing_to_pin() -> None:
-    with pytest.raises(ck.CheckpointNotFoundError, match="holds no checkpoints"):
+    with pytest.raises(ck.CheckpointNotFoundError, match="neither listed nor kept"):
         set_pinned(RunDirectory().directory(), "ckpt-1", pinned=True)
 
 

@@ -213,11 +213,21 @@ def test_a_flood_of_new_checkpoints_does_not_push_out_all_others_at_once(run: Ru
 
 
 def test_no_checkpoints_is_no_failure(run: Run, tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "not yet"):
-        result = run("prune", str(path), "--keep-last", "1")
-        assert (result.code, result.out) == (0, f"0 checkpoints left the list of {path}\n")
-        assert run("prune", str(path), "--keep-last", "1", "--json").json["decisions"] == []
+    result = run("prune", str(tmp_path), "--keep-last", "1")
+    assert (result.code, result.out) == (0, f"{tmp_path} holds no checkpoints yet\n")
+    assert run("prune", str(tmp_path), "--keep-last", "1", "--json").json["decisions"] == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["prune", "--keep-last", "2"], ["gc"], ["repair"], ["pin"], ["rm"]])
+def test_a_directory_that_is_not_there_is_a_failure_and_is_not_made(
+    run: Run, tmp_path: Path, command: list[str]
+) -> None:
+    missing = tmp_path / "mistyped" / ("run" if command[0] not in ("pin", "rm") else "run/ckpt-1")
+    result = run(command[0], str(missing), *command[1:])
+    assert result.code == 1
+    assert "mistyped" in result.err
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_a_latest_checkpoint_that_is_gone(run: Run, filled: Filled) -> None:
