@@ -68,11 +68,11 @@ class CountRetention:
         self._opened = now
         self._saved: dict[str, float] = {}  # when this manager saved what it saved
         self._let_go = float("-inf")
-        self._last_preserved = now - 1.0  # the first period counts from just before the manager was made
+        # The first period counts from just before the manager was made, so that what it saves at once comes after.
+        self._last_preserved = now - 1.0
         stored = ledger.last_preserved if ledger is not None else 0.0
         if stored > now:
             _log.warning("%s is %.0f s ahead of the clock, which was set back", path, stored - now)
-            self._last_preserved = now
         elif stored:
             self._last_preserved = self._let_go = stored
 

@@ -127,4 +127,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(deadline=None, stateful_step_count=20, max_examples=50)
+TestHistories.settings = settings(deadline=None, stateful_step_count=20, max_examples=settings().max_examples * 5 // 6)

@@ -265,3 +265,11 @@ def test_a_deletion_that_fails_is_a_warning_and_is_made_up_for(run: RunDirectory
         warnings.simplefilter("error")
         manager.save(3, arrays(3))
     assert run.stored == set(names(3))
+
+
+def test_what_is_saved_as_a_manager_is_made_after_the_clock_was_set_back_is_not_forgotten(run: RunDirectory) -> None:
+    run.save(1)
+    run.clock.set_time(run.clock.time() - HOUR)
+    for step in (2, 3):
+        run.manager(max_to_keep=3).save(step, arrays(step))  # in the very moment
+    assert run.listed == names(1, 2, 3)
