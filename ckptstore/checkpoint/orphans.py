@@ -242,4 +242,5 @@ class OrphanCollector:
 
 
 def _older(meta: ObjectMeta, now: float | None, seconds: float) -> bool:
-    return now is not None and meta.modified is not None and now - meta.modified >= seconds
+    # Of two times of one store, one may be in whole seconds and so seem older.
+    return now is not None and meta.modified is not None and max(0.0, now - meta.modified) >= seconds

@@ -65,8 +65,8 @@ class S3Uploads(S3Client):
                 return published
             self._raise_refusal(upload, error)
             raise
-        etag = reply.get("ETag")
-        if not etag:  # Ceph's reply has none
+        etag = reply.get("ETag") or ""
+        if not etag.startswith('"'):  # Ceph's reply has none, or, if it is asked again, one without its quotes
             return self.head(upload.key)
         return ObjectMeta(upload.key, size, etag, tag=upload.tag)
 

@@ -50,9 +50,10 @@ class SaveFuture(Future[str]):
 
     def result(self, timeout: float | None = None) -> str:
         """See `concurrent.futures.Future.result`."""
-        path = super().result(timeout)
-        self.heard = True
-        return path
+        try:
+            return super().result(timeout)
+        finally:
+            self.heard = self.done()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """See `concurrent.futures.Future.exception`."""

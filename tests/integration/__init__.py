@@ -1,1 +1,1 @@
-"""Tests against servers that the environment names; see CONTRIBUTING.md."""
+"""Tests against real servers: Ceph, which they start themselves, or what the environment names; see CONTRIBUTING.md."""

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
 
 import ckptstore as ck
-from ckptstore._concurrency import make_executor, run_all
-from ckptstore.storage import Payload, Store, from_url
+from ckptstore.storage import Capabilities, ObjectMeta, Payload, Store, WrapperStore, from_url, probe
 from ckptstore.testing import StoreTests
-from tests.integration.endpoints import KINDS, Endpoint
-
-os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+from tests.integration.endpoints import KINDS, Endpoint, prefixes
 
 # The clients by which the tests look at the servers have warnings of their own.
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
+
+
+ON_COMPLETION = {
+    "test_upload_does_not_create_what_is_there",
+    "test_upload_does_not_create_what_came_meanwhile",
+    "test_uploads_of_one_key_create_it_once",
+}
+
+
+def expect_failure_without_conditions(request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
+    """Ceph 16 ignores the condition of a completion; no job relies on it there: every save's names are its own."""
+    if not endpoint.heeds_conditions_of_completion():
+        request.applymarker(pytest.mark.xfail(reason="the server ignores If-None-Match on CompleteMultipartUpload"))
+
+
+class _Probed(WrapperStore):
+    """A store that promises what its server does, as the probe found it and the manager goes by it."""
+
+    def __init__(self, inner: Store, capabilities: Capabilities) -> None:
+        super().__init__(inner)
+        self._capabilities = capabilities
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
+        if not self._capabilities.conditional_delete:
+            raise ck.UnsupportedError(f"{self.url} deletes what it was told to spare.", path=self.url)
+        return super().delete_versions(objects)
 
 
 class _EndpointTests(StoreTests):
     kind: str
 
     @pytest.fixture
-    def store(self) -> Iterator[Store]:
-        self.endpoint = Endpoint.named(self.kind)
+    def store(self, find: Callable[[str], Endpoint]) -> Iterator[Store]:
+        self.endpoint = find(self.kind)
         self.endpoint.clear()
-        with from_url(self.endpoint.url, self.endpoint.options) as store:
-            yield store
+        with self.endpoint.store() as store:
+            capabilities = probe(store, "probe")
+            self.endpoint.clear()
+            yield _Probed(store, capabilities)
         self.endpoint.clear()
 
     def raw_get(self, key: str) -> bytes:
@@ -45,21 +72,20 @@ class _EndpointTests(StoreTests):
 class TestS3(_EndpointTests):
     kind = "S3"
 
+    @pytest.fixture(autouse=True)
+    def _known(self, request: pytest.FixtureRequest, find: Callable[[str], Endpoint]) -> None:
+        if request.function.__name__ in ON_COMPLETION:
+            expect_failure_without_conditions(request, find("S3"))
+
 
 class TestGcs(_EndpointTests):
     kind = "GCS"
+    __test__ = kind in KINDS
 
 
 class TestOther(_EndpointTests):
     kind = "OTHER"
-
-
-@pytest.fixture(params=KINDS)
-def endpoint(request: pytest.FixtureRequest) -> Iterator[Endpoint]:
-    endpoint = Endpoint.named(request.param)
-    endpoint.clear()
-    yield endpoint
-    endpoint.clear()
+    __test__ = kind in KINDS
 
 
 def test_a_job_saves_dies_and_resumes(endpoint: Endpoint) -> None:
@@ -76,38 +102,11 @@ def test_a_job_saves_dies_and_resumes(endpoint: Endpoint) -> None:
         assert manager.all_steps() == [2, 3]
         assert manager.best_step("loss") == 3
     assert ck.verify(endpoint.url, **options).ok
-    assert {key.split(".")[0] for key in endpoint.names()} - {""} == {"checkpoint", "ckpt-2", "ckpt-3"}
+    assert prefixes(endpoint) == {"checkpoint", "ckpt-2", "ckpt-3"}
 
 
-def test_no_update_is_lost(endpoint: Endpoint) -> None:
-    """Four writers count to five each, each with a store of its own."""
-    with from_url(endpoint.url, endpoint.options) as store:
-        if not store.capabilities.compare_and_swap:
-            pytest.skip("cannot compare and swap")
-        store.create("count", Payload.of(b"0"), tag="start")
-
-    def count(writer: int) -> None:
-        with from_url(endpoint.url, endpoint.options) as store:
-            for number in range(5):
-                while True:
-                    data, meta = store.get("count")
-                    try:
-                        store.replace(
-                            "count",
-                            Payload.of(b"%d" % (int(data) + 1)),
-                            version=str(meta.version),
-                            tag=f"{writer}-{number}",
-                        )
-                    except ck.PreconditionFailedError:
-                        continue
-                    break
-
-    with make_executor(4, "test") as executor:
-        run_all(executor, [partial(count, writer) for writer in range(4)], window=4)
-    assert endpoint.get("count") == b"20"
-
-
-def test_a_large_create_replaces_nothing(endpoint: Endpoint) -> None:
+def test_a_large_create_replaces_nothing(endpoint: Endpoint, request: pytest.FixtureRequest) -> None:
+    expect_failure_without_conditions(request, endpoint)
     payload = Payload([b"x" * (20 << 20)])
     with from_url(endpoint.url, endpoint.options) as store:
         if not store.capabilities.create_only:

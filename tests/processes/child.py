@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import multiprocessing
 import os
+import pathlib
 import signal
 import time
 import traceback
@@ -97,8 +98,18 @@ class Child:
         return self.poll()
 
     def suspend(self) -> None:
-        """Stops it in the middle of whatever it does."""
+        """Stops it in the middle of whatever it does. A thread that waits for the disk stops when it has its answer."""
         os.kill(self.pid, signal.SIGSTOP)
+        while any(state not in "tTZX" for state in self._states()):
+            time.sleep(0.001)
+
+    def _states(self) -> list[str]:
+        """What each of its threads does, in the letters of proc(5); another system's stop at once."""
+        found = []
+        for file in pathlib.Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found.append(file.read_text().rpartition(")")[2].split()[0])
+        return found
 
     def dump(self) -> None:
         """Makes it write where each of its threads stands, to standard error: for when it is stuck."""

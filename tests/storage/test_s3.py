@@ -484,15 +484,16 @@ class TestUploads:
         with pytest.raises(NotFoundError, match="upload of .* is gone"):
             store.complete_upload(upload, [part])
 
-    def test_a_reply_without_etag(self, store: S3Store, s3_server: S3Server) -> None:
-        """Ceph's reply to Complete has an empty one."""
+    @pytest.mark.parametrize("etag", ["", "0123456789abcdef0123456789abcdef-1"])
+    def test_a_reply_without_the_etag(self, store: S3Store, s3_server: S3Server, etag: str) -> None:
+        """Ceph's reply to Complete has an empty one, and one without quotes if it is asked again."""
         upload = store.create_upload("up")
         part = store.put_part(upload, 1, Payload.of(b"x"))
 
         def complete(server: S3Server, environ: Any, start_response: Any) -> Any:
             server.moto(environ, lambda *args: None)
             start_response("200 OK", [("Content-Type", "application/xml")])
-            return [b"<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>"]
+            return [f"<CompleteMultipartUploadResult><ETag>{etag}</ETag></CompleteMultipartUploadResult>".encode()]
 
         s3_server.fail_next(completing, complete)
         assert store.complete_upload(upload, [part]) == store.head("up")

@@ -114,7 +114,7 @@ class CephGateway:
         self._memory = memory
         self._patience = patience
         self.access_key = "testing"
-        self.secret_key = uuid.uuid4().hex
+        self.secret_key = f"secret-{uuid.uuid4().hex}"
 
     def __enter__(self) -> CephGateway:
         begun = time.monotonic()

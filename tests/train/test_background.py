@@ -71,12 +71,17 @@ def test_a_failure_nobody_asked_for_is_told_by_the_next_call(monkeypatch: Any, t
     manager.close()
 
 
-def test_a_failure_that_was_asked_for_is_not_told_again(monkeypatch: Any) -> None:
+@pytest.mark.parametrize("ask", ["exception", "result"])
+def test_a_failure_that_was_asked_for_is_not_told_again(monkeypatch: Any, ask: str) -> None:
     fault = Fault("create", first=1, error=ck.StorageFullError("full", path="x"))
     monkeypatch.setattr(checkpoint_manager, "from_url", lambda *_: FaultyStore(MemoryStore(), [fault]))
     with ck.CheckpointManager("run") as manager:
         future = manager.save_async(1, {"v": 1})
-        assert isinstance(future.exception(30), ck.StorageFullError)
+        if ask == "exception":
+            assert isinstance(future.exception(30), ck.StorageFullError)
+        else:
+            with pytest.raises(ck.StorageFullError):
+                future.result(30)
         manager.save(2, {"v": 2})
 
 
