@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -137,7 +137,6 @@ MUTANTS = [
     pins_are_not_looked_for,
     the_open_list_is_not_looked_at,
     deletes_what_is_listed,
-    unconditional_deletes,
 ]
 
 
@@ -199,6 +198,37 @@ def test_an_old_trainer_that_comes_back_to_a_name_that_was_taken_again(rule: boo
     else:
         with pytest.raises((AssertionError, ck.CheckpointError)):
             world.check()
+
+
+@pytest.mark.parametrize("rule", [True, False])
+def test_a_deletion_that_lands_when_its_name_was_taken_again(rule: bool) -> None:
+    """Its reply was lost, it was tried again and succeeded; then the name was free for another save (R4)."""
+
+    def run(plans: Sequence[Plan]) -> list[str]:
+        clock = ManualClock()
+        world = World(MemoryStore(clock=clock), clock)
+        before(world, world.faulty())
+        store = world.faulty(plans)
+        world.prune(store, keep=1)
+        with world.trainer(world.faulty()) as manager:
+            world.save(manager, 1, "a")
+        assert world.listed() == ["ckpt-2", "ckpt-1"]
+        store.land()
+        world.check()
+        return store.requests
+
+    deletions = [n for n, what in enumerate(run([]), 1) if what.startswith("delete_versions ckpt-1.")]
+    assert len(deletions) == 2  # the index, and the rest
+    with pytest.MonkeyPatch.context() as patch:
+        if rule:
+            for deletion in deletions:
+                run([Plan(deletion, "lands late")])
+            return
+        unconditional_deletes(patch)
+        # Without conditions they are other requests of the same number.
+        for deletion in deletions:
+            with pytest.raises((AssertionError, ck.CheckpointError)):
+                run([Plan(deletion, "lands late")])
 
 
 class UnheardStore(NthFaultStore):
