@@ -251,8 +251,8 @@ def check_names(directory: CheckpointDirectory, snapshot: Snapshot) -> None:
 def _suspicious(directory: CheckpointDirectory, why: str) -> UnsafePathError:
     return UnsafePathError(
         f"Nothing was removed, as the state file {directory.file.path} cannot be trusted: {why}. Look at it; then "
-        "write it anew with ckptstore.update_checkpoint_state, or move it away and let `ckptstore repair` bring back what "
-        "ckptstore wrote last.",
+        "write it anew with ckptstore.update_checkpoint_state, or move it away and let `ckptstore repair` bring back "
+        "what ckptstore wrote last.",
         path=directory.file.path,
     )
 
