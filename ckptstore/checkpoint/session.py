@@ -147,22 +147,22 @@ class Session:
             FencedError: Another session has taken the directory over.
         """
         self.begin()
-        number = secrets.token_hex(16)
+
+        def attempted(*, apart: bool) -> Attempt:
+            number = secrets.token_hex(16)
+            return Attempt(isolated(prefix, number) if apart or self._isolate else prefix, number, self._id)
+
+        attempt = attempted(apart=isolate)
         if self._fresh:
-            name = isolated(prefix, number) if isolate or self._isolate else prefix
-            attempt = Attempt(name, number, self._id)
             self._directory.store.put(_note(attempt), Payload.of(b""))
             return attempt
-        attempt = Attempt(prefix, number, self._id)
 
         def register(ledger: Ledger) -> Ledger:
             nonlocal attempt
             if any(entry.same(attempt.entry) for entry in ledger.open):
                 return ledger  # an earlier try has landed, unheard of
-            number = secrets.token_hex(16)  # never that of an earlier try, which may have been given up since
             taken = any(entry.prefix == prefix for entry in ledger.named)
-            name = isolated(prefix, number) if isolate or taken or self._isolate else prefix
-            attempt = Attempt(name, number, self._id)
+            attempt = attempted(apart=isolate or taken)  # a new one: an earlier try's may have been given up since
             # One session does one save at a time: what else it has open has failed.
             return replace(ledger, open=(attempt.entry,), dead=(*ledger.dead, *ledger.open))
 
