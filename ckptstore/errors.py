@@ -70,7 +70,13 @@ class CheckpointExistsError(CheckpointError, FileExistsError):
 
 
 class TensorNotFoundError(CheckpointError, KeyError):
-    """The checkpoint holds no tensor of that name; `missing` lists every name that was asked for in vain."""
+    """The checkpoint holds no tensor of that name.
+
+    Attributes:
+        missing: Every name that was asked for in vain.
+        unexpected: What the checkpoint holds beside the names asked for.
+        mismatched: Tensors that are there, and do not fit what they should fill.
+    """
 
     def __init__(
         self,
@@ -80,10 +86,12 @@ class TensorNotFoundError(CheckpointError, KeyError):
         name: str | None = None,
         missing: tuple[str, ...] = (),
         unexpected: tuple[str, ...] = (),
+        mismatched: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, path=path, name=name)
         self.missing = missing or ((name,) if name is not None else ())
         self.unexpected = unexpected
+        self.mismatched = mismatched
 
 
 class DataLossError(CheckpointError):
@@ -109,7 +117,22 @@ class DataLossError(CheckpointError):
 
 
 class IncompatibleTensorError(CheckpointError, ValueError):
-    """A tensor's dtype, shape or kind is not what was asked for or cannot be stored."""
+    """A tensor's dtype, shape or kind is not what was asked for or cannot be stored.
+
+    Attributes:
+        mismatched: Every tensor of a restore that does not fit what it should fill.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        name: str | None = None,
+        mismatched: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, path=path, name=name)
+        self.mismatched = mismatched
 
 
 class InvalidArgumentError(CheckpointError, ValueError):

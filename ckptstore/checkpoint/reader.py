@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptstore.bundle import BundleReader, LazyArray, TensorInfo, TensorSource, V1Source
-from ckptstore.checkpoint.assignment import describe_missing, plan_assignment
+from ckptstore.checkpoint.assignment import AssignmentMap, as_pairs, describe_missing, plan_assignment
 from ckptstore.checkpoint.objects import OBJECT_GRAPH_KEY, SAVE_COUNTER, ObjectGraph
+from ckptstore.checkpoint.restored import Restored
+from ckptstore.checkpoint.targets import Target, fill
 from ckptstore.errors import (
     CheckpointNotFoundError,
     DataLossError,
-    IncompatibleTensorError,
     TensorNotFoundError,
     located,
 )
@@ -140,56 +141,64 @@ class CheckpointReader(Mapping[str, LazyArray]):
     def restore(
         self,
         names: Iterable[str] | None = None,
-        assignment_map: Mapping[str, Any] | None = None,
+        assignment_map: AssignmentMap | None = None,
         *,
         strict: bool = True,
-    ) -> dict[str, np.ndarray[Any, Any]]:
+    ) -> Restored:
         """Reads many tensors at once, all or nothing.
 
         An object-based checkpoint gives its variables by object path, without TensorFlow's save counter.
 
         Args:
-            names: Only these. None: all.
-            assignment_map: Which tensors, and under which names or into which arrays; see `plan_assignment`.
+            names: Only these, names or patterns. None: all.
+            assignment_map: Which tensors, and under which names or into which arrays and variables; see
+                `ckptstore.checkpoint.assignment`.
             strict: Every name asked for must be there, and every tensor readable. False: what is there and can be
-                read.
+                read; the result's `report` tells the rest.
 
         Raises:
-            TensorNotFoundError: Names are not there; all of them are listed.
-            IncompatibleTensorError: An array to be filled has another shape or type; nothing is filled then.
+            TensorNotFoundError: Names are not there; all of them are listed, and all that do not fit.
+            IncompatibleTensorError: Arrays or variables to be filled have another shape or type; all of them are
+                listed, and nothing is filled then.
             DataLossError: Bytes are damaged.
             UnsupportedError: A variant is among them.
         """
         if isinstance(names, Iterable) and not isinstance(names, str):
             names = list(names)
+        pairs = None if assignment_map is None else as_pairs(assignment_map)
         stored = self._restorable()
-        everything = dict(stored)
         # Whatever name finds a tensor one by one finds it here, too: its key, object path or full name.
-        for asked in (names, assignment_map):
-            for name in asked if isinstance(asked, list | Mapping) else ():
-                if isinstance(name, str) and name not in stored and (info := self._find(name)) is not None:
-                    stored[name] = info.name
+        others: dict[str, str] = {}
+        for name in [*(names if isinstance(names, list) else ()), *(source for source, _ in pairs or ())]:
+            if isinstance(name, str) and name not in stored and (info := self._find(name)) is not None:
+                others[name] = info.name
+        keys = stored | others
+        restorable = {key: name for name, key in stored.items()} if others else {}
         plan = plan_assignment(
-            everything if names is None and assignment_map is None else stored,
+            stored,
             names=names,
-            assignment_map=assignment_map,
+            assignment_map=pairs,
             strict=strict,
             path=self.path,
+            aliases={name: restorable.get(key, key) for name, key in others.items()},
+            info=lambda name: self.info(keys[name]),
         )
-        if not strict:
-            plan = [item for item in plan if self.info(stored[item.source]).dtype.numpy is not None]
-        for item in plan:
-            if item.into is not None:
-                self._check_fits(self.info(stored[item.source]), item.into)
-        values = self._source.read((stored[item.source] for item in plan), verify=self._verify)
+        values = self._source.read((keys[item.source] for item in plan), verify=self._verify)
         out: dict[str, np.ndarray[Any, Any]] = {}
+        into: list[tuple[Target, np.ndarray[Any, Any]]] = []
+        given: set[str] = set()
         for item in plan:
-            value = values[stored[item.source]]
+            key = keys[item.source]
+            value = values[key]
+            if item.into is None or item.into.array is None:
+                # Nobody who asks for a tensor twice expects to find one array under two names.
+                value = value.copy() if key in given else value
+                given.add(key)
             if item.into is not None:
-                item.into[...] = value
-                value = item.into
-            out[item.target] = value
-        return out
+                into.append((item.into, value))
+            out[item.target] = value if item.into is None or item.into.array is None else item.into.array
+        fill(into)
+        return Restored(out, plan.report)
 
     def _restorable(self) -> dict[str, str]:
         """Stored name by the name that a restore gives it."""
@@ -210,16 +219,6 @@ class CheckpointReader(Mapping[str, LazyArray]):
             key = objects and (objects.resolve(name) or objects.full_names.get(name))
             found = self._source.info(key) if key else None
         return found
-
-    def _check_fits(self, info: TensorInfo, into: np.ndarray[Any, Any]) -> None:
-        if into.shape != info.shape or into.dtype != info.dtype.numpy or not into.flags.writeable:
-            raise IncompatibleTensorError(
-                f"{self.path}: tensor {info.name!r} is {info.dtype} {list(info.shape)} and cannot fill a "
-                f"{'' if into.flags.writeable else 'read-only '}{into.dtype} {list(into.shape)} array; "
-                "restore it by name and convert it.",
-                path=self.path,
-                name=info.name,
-            )
 
     def close(self) -> None:
         """Lets go of connections; closing twice is harmless."""

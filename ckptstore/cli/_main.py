@@ -13,12 +13,12 @@ import traceback
 from collections.abc import Sequence
 
 from ckptstore._version import __version__
-from ckptstore.cli import gc, inspect, ls, pin, prune, repair, rm, unpin, verify
+from ckptstore.cli import convert, cp, diff, gc, inspect, ls, pin, prune, repair, rm, unpin, verify
 from ckptstore.cli._arguments import CommandParser, add_common_arguments
 from ckptstore.cli._output import Output
 from ckptstore.errors import CheckpointError, DataLossError
 
-COMMANDS = (ls, inspect, verify, prune, pin, unpin, rm, gc, repair)
+COMMANDS = (ls, inspect, verify, diff, cp, convert, prune, pin, unpin, rm, gc, repair)
 
 FAILED, USAGE, BAD_DATA, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 

@@ -14,8 +14,10 @@ from ckptstore._arguments import as_count, as_hours, as_step
 from ckptstore._clock import Clock, SystemClock
 from ckptstore.bundle import BundleWriter
 from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader
+from ckptstore.checkpoint.assignment import AssignmentMap
 from ckptstore.checkpoint.pins import open_pinned
 from ckptstore.checkpoint.policies import Decision, Policy
+from ckptstore.checkpoint.restored import Restored
 from ckptstore.checkpoint.retention import Sweep
 from ckptstore.checkpoint.writer import CheckpointWriter
 from ckptstore.errors import (
@@ -342,21 +344,24 @@ class CheckpointManager:
         step: int | None = None,
         *,
         names: Iterable[str] | None = None,
-        assignment_map: Mapping[str, Any] | None = None,
+        assignment_map: AssignmentMap | None = None,
         strict: bool = True,
-    ) -> dict[str, np.ndarray[Any, Any]]:
+    ) -> Restored:
         """Reads a step, all or nothing, each tensor held against its checksum.
 
         Args:
             step: None: the latest.
-            names: Only these. None: all.
+            names: Only these, names or patterns such as "layer/*". None: all.
             assignment_map: As in `ckptstore.restore`.
             strict: Every name asked for must be there.
 
+        Returns:
+            The tensors by name, a dict; its `report` tells what was used, what is missing and what nobody asked for.
+
         Raises:
             CheckpointNotFoundError: There is no such step, none at all, or a file of it is gone.
-            TensorNotFoundError: Names are not there; all of them are listed.
-            IncompatibleTensorError: An array to be filled has another shape or dtype.
+            TensorNotFoundError: Names are not there; all of them are listed, and all that do not fit.
+            IncompatibleTensorError: Arrays or variables to be filled have another shape or dtype; all are listed.
             DataLossError: It is damaged. Nothing older is restored in its place unasked.
             StateError: The state file is missing or cannot be read.
         """

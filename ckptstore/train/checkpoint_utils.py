@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from ckptstore._clock import Clock, SystemClock
 from ckptstore.bundle import BundleWriter
@@ -18,7 +17,9 @@ from ckptstore.checkpoint import (
     verify_checkpoint,
     verify_directory,
 )
+from ckptstore.checkpoint.assignment import AssignmentMap, as_pairs
 from ckptstore.checkpoint.pins import open_pinned
+from ckptstore.checkpoint.restored import Restored, RestoreReport
 from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidArgumentError, UnsafePathError
 from ckptstore.format.ledger import Entry, Ledger
@@ -26,6 +27,7 @@ from ckptstore.format.naming import STATE_FILE, meta_name, parse_name
 from ckptstore.storage import Store, from_url, split_path
 from ckptstore.train.checkpoint_management import Options, Path
 from ckptstore.train.items import flatten
+from ckptstore.train.variable_store import VariableStore
 
 
 def fill(writer: BundleWriter, items: Mapping[str, Any], *, object_based: bool, save_counter: int) -> None:
@@ -199,28 +201,70 @@ def load_variable(ckpt_dir_or_file: Path, name: str, *, storage_options: Options
 def restore(
     prefix_or_dir: Path,
     names: Iterable[str] | None = None,
-    assignment_map: Mapping[str, Any] | None = None,
+    assignment_map: AssignmentMap | None = None,
     *,
     strict: bool = True,
     storage_options: Options = None,
-) -> dict[str, np.ndarray[Any, Any]]:
+) -> Restored:
     """Reads a checkpoint's tensors, all or nothing, each held against its checksum.
 
     Args:
         prefix_or_dir: A prefix, a V1 file, or a directory (then its latest checkpoint); or a URL.
-        names: Only these. None: all.
-        assignment_map: As in tf.compat.v1.train.init_from_checkpoint: name -> new name or array to fill, "scope/" ->
-            "new scope/", "/" for the root. Only what it names is read.
+        names: Only these; "layer/*" is a pattern (`fnmatch.fnmatchcase`). None: all.
+        assignment_map: As in tf.compat.v1.train.init_from_checkpoint, a mapping or a list of pairs: name -> new name,
+            array to fill, variable to assign or list of its parts; "scope/" -> "new scope/", "/" for the root; and
+            pattern -> "new scope/", or None for the names as they are. Only what it names is read.
         strict: Every name asked for must be there. False: what is there is read.
         storage_options: For fsspec.
 
+    Returns:
+        The tensors by name, a dict; its `report` tells what was used, what is missing and what nobody asked for.
+
     Raises:
-        TensorNotFoundError: Names are not there: all of them, each with the nearest that are.
-        IncompatibleTensorError: An array to be filled has another shape or dtype; nothing is filled then.
+        TensorNotFoundError: Names are not there: all of them, each with the nearest that are; and all that do not fit.
+        IncompatibleTensorError: Arrays or variables to be filled have another shape or dtype: all of them. Nothing is
+            filled then.
         CheckpointNotFoundError, DataLossError, StateError: As in `load_checkpoint`.
     """
     with load_checkpoint(prefix_or_dir, storage_options=storage_options) as reader:
         return reader.restore(names, assignment_map, strict=strict)
+
+
+def init_from_checkpoint(
+    ckpt_dir_or_file: Path,
+    assignment_map: AssignmentMap,
+    *,
+    variables: Iterable[Any] | None = None,
+    strict: bool = True,
+    storage_options: Options = None,
+) -> RestoreReport:
+    """Sets variables from a checkpoint, all or none: tf.compat.v1.train.init_from_checkpoint, but at once.
+
+    Args:
+        ckpt_dir_or_file: A prefix, a V1 file, or a directory (then its latest checkpoint); or a URL.
+        assignment_map: A mapping or a list of pairs: name -> variable, list of the parts of a partitioned one, or name
+            of either; "scope/" -> "scope of variables/", each of which takes the tensor of its name; "/" is the root
+            on either side.
+        variables: Those that the right-hand sides name. A variable has name, shape, dtype and assign.
+        strict: Every variable named must be among `variables`, and its tensor in the checkpoint. False: what is on both
+            sides is set.
+        storage_options: For fsspec.
+
+    Returns:
+        What was used, what is missing, what of the checkpoint nobody asked for, and what no variable was found for.
+
+    Raises:
+        InvalidArgumentError: The map is malformed, names variables that are not there (all are listed), or sends two
+            tensors into one variable. (TensorFlow lets the last of them win.)
+        TensorNotFoundError: Tensors are not there: all of them, and all that do not fit.
+        IncompatibleTensorError: Tensors do not fit their variables: all of them.
+        CheckpointNotFoundError, DataLossError, StateError: As in `load_checkpoint`.
+    """
+    store = VariableStore(() if variables is None else variables)
+    bound, unknown = store.bind(as_pairs(assignment_map), strict=strict)
+    with load_checkpoint(ckpt_dir_or_file, storage_options=storage_options) as reader:
+        report = reader.restore(assignment_map=bound, strict=strict).report
+    return replace(report, skipped=(*unknown, *report.skipped))
 
 
 def verify(prefix_or_dir: Path, *, progress: Progress | None = None, storage_options: Options = None) -> VerifyReport:

@@ -200,3 +200,27 @@ def test_options_that_cannot_be_meant(tmp_path: Path) -> None:
         with pytest.raises(ck.CheckpointError):
             call()
     assert not (tmp_path / "n.index").exists()
+
+
+def test_patterns_select_and_the_report_tells_the_rest(tmp_path: Path) -> None:
+    with ck.CheckpointManager(tmp_path) as manager:
+        path = manager.save(1, {"layer": {"w": 1, "b": 2}, "opt": {"w": 3}, "step": 4})
+        got = manager.restore(names=["layer/*", "none*"], strict=False)
+        assert got == {"layer/b": 2, "layer/w": 1}
+        assert got.report.missing == ("none*",)
+        assert got.report.unused == ("opt/w", "step")
+        assert str(got.report).startswith(f"{path}: 2 tensors restored\n")
+        with pytest.raises(ck.TensorNotFoundError, match=r"'none\*'; no name matches the pattern"):
+            manager.restore(names=["layer/*", "none*"])
+    assert ck.restore(path, assignment_map={"*/w": "old/"}) == {"old/layer/w": 1, "old/opt/w": 3}
+
+
+def test_patterns_look_at_the_names_that_a_restore_gives() -> None:
+    """Not at the further names by which tensors of an object-based checkpoint are found."""
+    prefix = GOLDEN / "10a_object_simple" / "obj" / "ckpt-1"
+    everything = ck.restore(prefix)
+    assert list(ck.restore(prefix, names=["*"])) == list(everything)
+    got = ck.restore(prefix, names=["bee", "*"])
+    assert list(got) == ["bee", *everything]
+    assert not np.shares_memory(got["bee"], got["b"])
+    assert "b" not in ck.restore(prefix, names=["bee"]).report.unused

@@ -1,0 +1,202 @@
+"""A directory that a Saver saves into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ckptstore._clock import Clock
+from ckptstore._proto.saver_pb2 import SaverDef
+from ckptstore.bundle import BundleWriter, TensorSink, V1BundleWriter
+from ckptstore.checkpoint import CheckpointDirectory
+from ckptstore.checkpoint.retention import Sweep
+from ckptstore.checkpoint.writer import CheckpointWriter
+from ckptstore.errors import CheckpointError
+from ckptstore.format.ledger import Entry, Ledger
+from ckptstore.format.naming import meta_name, plain
+from ckptstore.storage import Payload, Store, join_path, split_path
+from ckptstore.train.saveables import Saveable
+from ckptstore.train.saver_rule import SaverRule, Turn
+
+
+class SaverDirectory:
+    """Writes checkpoints into one directory, and makes them count.
+
+    What a Saver has in its own list is its to unlist and delete. What others have listed, or it itself before a
+    restart, stays listed. (TensorFlow drops those from the state file, and never deletes them.)
+
+    Args:
+        store: The directory.
+        parent: It, as the user gave it.
+        state: The name of the state file.
+        clock: Where the time comes from.
+    """
+
+    def __init__(self, store: Store, parent: str, state: str, *, clock: Clock) -> None:
+        self._store = store
+        self._parent = parent
+        self._clock = clock
+        self._writer = CheckpointWriter(CheckpointDirectory(store, state, unlisted_ok=True))
+        self._saved: set[str] = set()
+
+    def save(
+        self,
+        path: str,
+        saveables: Sequence[Saveable],
+        *,
+        meta: bytes | None,
+        meta_suffix: str,
+        sharded: bool,
+        version: int,
+        rule: SaverRule,
+    ) -> tuple[str, str | None]:
+        """Saves a checkpoint, lists it, and deletes what the rule no longer keeps of this directory.
+
+        Args:
+            path: Its path, as the user gave it, with the step.
+            saveables: What is in it.
+            meta: The bytes of its MetaGraph, or None for none.
+            meta_suffix: The ending of the MetaGraph's file.
+            sharded: One file per device.
+            version: SaverDef.V1 or V2.
+            rule: What is kept.
+
+        Returns:
+            Its path, and that of one in another directory that the rule no longer keeps, or None.
+        """
+        key = split_path(path)[1]
+        sink = collected(self._store, saveables, sharded=sharded, version=version)
+        wanted = sink.name(key)
+        now = self._clock.time()
+        turn: Turn | None = None
+
+        def plan(ledger: Ledger, new: Entry) -> Sweep:
+            nonlocal turn
+            listed = {entry.prefix: entry for entry in ledger.listed}
+            pinned = {p for p, _ in rule.last if (k := self.key(p)) in listed and listed[k].pinned}
+            turn = rule.turn(self._full(path, key, new.prefix), now, pinned)
+            return self._swept(listed, new, wanted, turn, rule)
+
+        name, _ = self._writer.save(key, sink, meta, now, plan, meta_suffix=meta_suffix, settle=True)
+        if turn is None:
+            raise AssertionError("committed without a plan")
+        rule.take(turn)
+        self._saved.add(name)
+        removed = turn.removed
+        return self._full(path, key, name), None if removed is None or self.key(removed) is not None else removed
+
+    def _swept(self, listed: dict[str, Entry], new: Entry, wanted: str, turn: Turn, rule: SaverRule) -> Sweep:
+        # A save of the same name replaces the one before it.
+        gone = {name for name in listed if plain(name) == wanted and name != new.prefix}
+        preserved: set[str] = set()
+        if (removed := self.key(turn.removed)) is not None:
+            gone.add(removed)
+        if (kept := self.key(turn.preserved)) is not None:
+            preserved.add(kept)
+        if not rule.max_to_keep:  # TensorFlow then lists the newest alone, and deletes nothing
+            preserved |= self._saved & set(listed)
+        preserved -= gone
+        stay = [entry for name, entry in listed.items() if name not in gone | preserved and name != new.prefix]
+        return Sweep(
+            (*stay, replace(new, time=None)),  # TensorFlow's Saver notes no times
+            tuple(listed[name] for name in listed if name in preserved),
+            tuple(listed.get(name, Entry(name)) for name in sorted(gone)),
+            0.0,
+        )
+
+    def remove(self, path: str) -> None:
+        """Unlists and deletes a checkpoint that is not the latest one of the directory."""
+        key = self.key(path)
+
+        def plan(ledger: Ledger) -> Sweep:
+            gone = tuple(e for e in ledger.listed if e.prefix == key and not e.pinned and e.prefix != ledger.latest)
+            stay = tuple(entry for entry in ledger.listed if entry not in gone)
+            return Sweep(stay, (), gone, ledger.last_preserved)
+
+        self._writer.session.begin()
+        self._writer.prune(plan)
+
+    def write_unlisted(
+        self,
+        path: str,
+        saveables: Sequence[Saveable],
+        *,
+        meta: bytes | None,
+        meta_suffix: str,
+        sharded: bool,
+        version: int,
+    ) -> str:
+        """Writes the files of a checkpoint and lists it nowhere; what is there of that name is replaced.
+
+        Returns:
+            Its path.
+        """
+        key = split_path(path)[1]
+        sink = collected(self._store, saveables, sharded=sharded, version=version)
+        name = sink.name(key)
+        sink.move(self._store, key)
+        sink.write_data()
+        if meta is not None:
+            self._store.put(meta_name(key, meta_suffix), Payload.of(meta))
+        sink.write_index()
+        return self._full(path, key, name)
+
+    def key(self, path: str | None) -> str | None:
+        """The name in this directory of a path in a Saver's list; None if it is in another one."""
+        if path is None:
+            return None
+        try:
+            parent, key = split_path(path)
+        except CheckpointError:
+            return None
+        if parent == self._parent:
+            return key
+        upper, isolated = split_path(parent) if "/" in parent else (".", parent)
+        return f"{isolated}/{key}" if upper == self._parent and plain(f"{isolated}/{key}") == key else None
+
+    def _full(self, path: str, key: str, name: str) -> str:
+        """The path of a name in this directory, as like to what the user wrote as can be."""
+        return path + name[len(key) :] if name.startswith(key) else join_path(self._parent, name)
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        self._store.close()
+
+
+def collected(store: Store, saveables: Sequence[Saveable], *, sharded: bool, version: int) -> TensorSink:
+    """The tensors of a checkpoint, ready to be written.
+
+    Raises:
+        InvalidArgumentError: A variable has no value.
+        IncompatibleTensorError: A value cannot be stored.
+    """
+    sink = V1BundleWriter(store, "", sharded=sharded) if version == SaverDef.V1 else BundleWriter(store, "")
+    pieces = [(saveable.key, piece) for saveable in saveables for piece in saveable.pieces]
+    devices = sorted({piece.device for _, piece in pieces}) if sharded else [None]
+    for number, device in enumerate(devices):
+        if number:
+            sink.begin_shard()
+        for key, piece in pieces:
+            if device is not None and piece.device != device:
+                continue
+            if piece.slice is None:
+                sink.add(key, piece.read(), dtype=piece.dtype)
+            else:
+                shape, part = piece.slice
+                sink.add_slice(key, shape, part, piece.read(), dtype=piece.dtype)
+    return sink
+
+
+def find_checkpoint(store: Store, key: str) -> str | None:
+    """Where a checkpoint is that was saved under a name, should that not be where it is; else None.
+
+    A name that was used again, and could not be had at once, stands in a directory of its own; the state file tells.
+    """
+    directory = CheckpointDirectory(store)
+    if directory.exists(key):
+        return None
+    snapshot = directory.file.read()
+    if snapshot is None:
+        return None
+    found = [entry.prefix for entry in snapshot.ledger.live if plain(entry.prefix) == key]
+    return found[-1] if found else None
