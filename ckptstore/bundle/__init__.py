@@ -5,8 +5,10 @@ from ckptstore.bundle.lazy import LazyArray
 from ckptstore.bundle.merge import MergedIndex, merge_indexes
 from ckptstore.bundle.partitioned import Partitioned
 from ckptstore.bundle.reader import BundleReader
+from ckptstore.bundle.sink import TensorSink
 from ckptstore.bundle.source import TensorInfo, TensorSource
 from ckptstore.bundle.v1_source import V1Source
+from ckptstore.bundle.v1_writer import V1BundleWriter
 from ckptstore.bundle.writer import BundleWriter
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "MergedIndex",
     "Partitioned",
     "TensorInfo",
+    "TensorSink",
     "TensorSource",
+    "V1BundleWriter",
     "V1Source",
     "merge_indexes",
 ]

@@ -26,6 +26,8 @@ class BundleBuilder:
         self._max = None if max_shard_bytes is None else as_count(max_shard_bytes, "max_shard_bytes")
         self._shards: list[list[memoryview]] = [[]]
         self._fill = 0
+        self._placed = False  # whether the last shard holds a tensor, be it one of no bytes
+        self._apart = False  # whether the next tensor begins a shard
         self._entries: dict[bytes, BundleEntry] = {}
 
     def __len__(self) -> int:
@@ -65,7 +67,7 @@ class BundleBuilder:
             InvalidArgumentError: The name is not a str or is empty.
             IncompatibleTensorError: The value is not of the slice's shape, or contradicts an earlier piece.
         """
-        key = _key(name)
+        key = tensor_key(name)
         encoded = encode(value, str(name), dtype)
         if piece.shape(shape) != encoded.shape:
             raise IncompatibleTensorError(
@@ -82,11 +84,20 @@ class BundleBuilder:
                 name=name,
             )
         self._place(slice_key(key, piece), encoded, name)
-        self._entries[key] = replace(full, slices=(*full.slices, piece))
+        # As after TensorFlow's merge of the shards, the tensor's own entry bears the number of the first with a piece.
+        first = full if full.slices else replace(full, shard=len(self._shards) - 1)
+        self._entries[key] = replace(first, slices=(*full.slices, piece))
 
     def add_encoded(self, name: str, encoded: EncodedTensor) -> None:
         """Adds bytes that are a tensor already."""
-        self._place(_key(name), encoded, name)
+        self._place(tensor_key(name), encoded, name)
+
+    def begin_shard(self) -> None:
+        """Puts what is added from now on into another data shard, as TensorFlow does for each device.
+
+        A shard that would hold no tensor is not made: TensorFlow could not read such a bundle.
+        """
+        self._apart = True
 
     def index(self) -> bytes:
         """The bytes of the `.index` file.
@@ -106,16 +117,23 @@ class BundleBuilder:
         if key in self._entries:
             raise InvalidArgumentError(f"Two tensors are named {name!r}; names must differ.", name=name)
         size = encoded.size
-        if self._max is not None and self._fill and self._fill + size > self._max:
+        full = self._max is not None and self._fill and self._fill + size > self._max
+        if full or (self._apart and self._placed):
             self._shards.append([])
             self._fill = 0
+        self._placed, self._apart = True, False
         shard = len(self._shards) - 1
         self._entries[key] = BundleEntry(encoded.dtype, encoded.shape, shard, self._fill, size, encoded.crc)
         self._shards[shard] += encoded.buffers
         self._fill += size
 
 
-def _key(name: str) -> bytes:
+def tensor_key(name: str) -> bytes:
+    """The key of a tensor in an index.
+
+    Raises:
+        InvalidArgumentError: The name is not a str, is empty, or cannot be written.
+    """
     if not isinstance(name, str):
         raise InvalidArgumentError(f"A tensor's name must be a str, not {name!r}.", name=repr(name))
     if not name:

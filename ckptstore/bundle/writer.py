@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ckptstore._concurrency import make_executor, run_all
@@ -10,11 +10,11 @@ from ckptstore.bundle.builder import BundleBuilder
 from ckptstore.format.naming import data_name, index_name
 from ckptstore.storage import ObjectMeta, Payload, Store
 
-_SHARDS_AT_ONCE = 4
+_FILES_AT_ONCE = 4
 
 
 class BundleWriter(BundleBuilder):
-    """Collects tensors, then puts the files of the bundle.
+    """Collects tensors, then puts the files of the bundle. A `TensorSink`.
 
     Nothing is written before `write_data`, and nothing counts before `write_index`: the index names a checkpoint.
 
@@ -34,6 +34,10 @@ class BundleWriter(BundleBuilder):
         for name in sorted(items):
             self.add(name, items[name])
 
+    def name(self, prefix: str) -> str:
+        """The name by which a state file lists the bundle: the prefix."""
+        return prefix
+
     def move(self, store: Store, prefix: str) -> None:
         """Writes to another place from now on; the tensors stay."""
         self._store = store
@@ -43,19 +47,8 @@ class BundleWriter(BundleBuilder):
         """Puts the data shards, several side by side."""
         self._index_bytes = self.index()  # an impossible bundle is found out before anything is written
         shards = self.shards
-
-        def put(number: int) -> Callable[[], ObjectMeta]:
-            key = data_name(self._prefix, number, len(shards))
-            return lambda: self._store.put(key, Payload(shards[number]))
-
-        calls = map(put, range(len(shards)))
-        if len(shards) == 1:
-            return run_all(None, calls, window=1)
-        executor = make_executor(_SHARDS_AT_ONCE, "ckptstore-save")
-        try:
-            return run_all(executor, calls, window=_SHARDS_AT_ONCE)
-        finally:
-            executor.shutdown(wait=True)
+        names = [data_name(self._prefix, number, len(shards)) for number in range(len(shards))]
+        return put_all(self._store, names, lambda number: Payload(shards[number]))
 
     def write_index(self) -> ObjectMeta:
         """Puts the index; `write_data` has been called before."""
@@ -65,3 +58,25 @@ class BundleWriter(BundleBuilder):
         """Puts everything."""
         self.write_data()
         self.write_index()
+
+
+def put_all(store: Store, names: Sequence[str], payload: Callable[[int], Payload]) -> list[ObjectMeta]:
+    """Puts several files, a few side by side.
+
+    Args:
+        store: Where to.
+        names: Their keys.
+        payload: What goes into each, by its place in `names`.
+    """
+
+    def put(number: int) -> Callable[[], ObjectMeta]:
+        return lambda: store.put(names[number], payload(number))
+
+    calls = map(put, range(len(names)))
+    if len(names) <= 1:
+        return run_all(None, calls, window=1)
+    executor = make_executor(_FILES_AT_ONCE, "ckptstore-save")
+    try:
+        return run_all(executor, calls, window=_FILES_AT_ONCE)
+    finally:
+        executor.shutdown(wait=True)

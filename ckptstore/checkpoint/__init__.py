@@ -1,7 +1,7 @@
 """One directory of checkpoints: its state file, what is read from it, what is removed from it."""
 
 from ckptstore.checkpoint.assignment import Assignment, plan_assignment
-from ckptstore.checkpoint.directory import CheckpointDirectory, StoredCheckpoint, isolated
+from ckptstore.checkpoint.directory import CheckpointDirectory, StoredCheckpoint
 from ckptstore.checkpoint.objects import OBJECT_GRAPH_KEY, ObjectGraph, object_items
 from ckptstore.checkpoint.reader import CheckpointReader, open_source
 from ckptstore.checkpoint.verification import Damage, VerifyReport, verify_checkpoint, verify_directory
@@ -15,7 +15,6 @@ __all__ = [
     "ObjectGraph",
     "StoredCheckpoint",
     "VerifyReport",
-    "isolated",
     "object_items",
     "open_source",
     "plan_assignment",

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from errno import EISDIR
 
 from ckptstore.checkpoint.foreign import adopted
-from ckptstore.checkpoint.history import HISTORY, newest
+from ckptstore.checkpoint.history import History
+from ckptstore.checkpoint.neighbours import Neighbours
+from ckptstore.checkpoint.open_notes import OpenNotes
 from ckptstore.checkpoint.state_file import PRIVATE_DIR, Snapshot, StateFile
 from ckptstore.errors import (
     CommitConflictError,
@@ -32,12 +34,6 @@ from ckptstore.format.state import CheckpointState
 from ckptstore.storage import ObjectMeta, Store
 
 _OWN = re.compile(r"(?s)(r-[0-9a-f]{16}/)?[^/]+")
-_UNCOUNTED = re.compile(rf"(?s){re.escape(PRIVATE_DIR)}/open/[0-9a-f]{{32}}\.[0-9a-f]{{16}}/(.+)")
-
-
-def isolated(prefix: str, attempt: str) -> str:
-    """A name for a checkpoint whose own name is taken: the same one in a directory of its own."""
-    return f"r-{attempt[:16]}/{prefix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +72,21 @@ class CheckpointDirectory:
     Args:
         store: The directory.
         state_file: The name of the state file.
+        unlisted_allowed: Checkpoints without a state file are no error: who saves here writes some that no state file
+            lists (tf.train.Saver with write_state=False), and deletes none that his own does not. One that was lost, as
+            its history tells, still is.
+
+    Raises:
+        UnsafePathError: The state file's name cannot be one.
     """
 
-    def __init__(self, store: Store, state_file: str = STATE_FILE) -> None:
+    def __init__(self, store: Store, state_file: str = STATE_FILE, *, unlisted_allowed: bool = False) -> None:
         self.store = store
         self.file = StateFile(store, state_file)
+        self.history = History(store, self.file)
+        self.notes = OpenNotes(self.file)
+        self.neighbours = Neighbours(store, self.file)
+        self._unlisted_allowed = unlisted_allowed
 
     @property
     def url(self) -> str:
@@ -94,7 +100,8 @@ class CheckpointDirectory:
         scratch.
 
         Raises:
-            StateMissingError: There are checkpoints with steps, and no state file.
+            StateMissingError: There are checkpoints with steps, for which no other state file accounts, and no state
+                file; or there was one.
             StateCorruptError, UnsafePathError, UnsupportedError: See `StateFile.read`.
         """
         snapshot = self.file.read()
@@ -103,9 +110,13 @@ class CheckpointDirectory:
         listing = list(self.store.list())
         # The index is written last, so one without its data is damage, and no save that died. A first save that died
         # before it counted left a note.
-        uncounted = {match[1] for meta in listing if (match := _UNCOUNTED.fullmatch(meta.key)) is not None}
-        found = [c.prefix for c in _grouped(listing) if c.indexed and parse_step(c.prefix) is not None]
-        counted = any(meta.key.startswith(HISTORY) for meta in listing)
+        uncounted = {attempt.prefix for attempt in self.notes.attempts(listing)}
+        stored = [] if self._unlisted_allowed else _grouped(listing)
+        found = [c.prefix for c in stored if c.indexed and parse_step(c.prefix) is not None]
+        if not set(found) <= uncounted:
+            others = {entry.prefix for entry in self.neighbours.entries(listing)}
+            found = [prefix for prefix in found if prefix not in others]
+        counted = any(meta.key.startswith(self.history.prefix) for meta in listing)
         if counted or not set(found) <= uncounted:
             snapshot = self.file.read()  # the first commit may have come between the two looks
             if snapshot is not None:
@@ -120,6 +131,10 @@ class CheckpointDirectory:
             )
         return None
 
+    def private(self) -> list[ObjectMeta]:
+        """Everything in the private directory: pins, history, notes, of other state files, too."""
+        return list(self.store.list(f"{PRIVATE_DIR}/"))
+
     def ledger(self) -> Ledger | None:
         """As `load`: the ledger alone. What TensorFlow's rewriting of the state file dropped is gone from it."""
         snapshot = self.load()
@@ -129,7 +144,7 @@ class CheckpointDirectory:
         """The ledger of a state file, with what the history still knows if TensorFlow rewrote it."""
         if snapshot.ledger.managed:
             return snapshot.ledger
-        last = newest(self.store, self.file)
+        last = self.history.newest()
         return snapshot.ledger if last is None else adopted(snapshot.ledger, last)
 
     def set_state(self, state: CheckpointState) -> None:
@@ -150,7 +165,7 @@ class CheckpointDirectory:
                         continue
                     old = self.owned(snapshot)
                 except (StateCorruptError, UnsafePathError):
-                    old = newest(self.store, self.file)
+                    old = self.history.newest()
             if old is not None and old.managed:
                 listed = tuple(replace(entry, prefix=self.file.resolve(entry.prefix)) for entry in new.listed)
                 new = adopted(replace(new, listed=listed, latest=self.file.resolve(new.latest)), old)

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from ckptstore.checkpoint import history
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.state_file import PRIVATE_DIR, Snapshot
 from ckptstore.errors import CheckpointNotFoundError, CommitConflictError, UnsafePathError, UnsupportedError
@@ -46,7 +45,7 @@ def edit(
         new = replace(new, seq=old.seq + 1, session=old.session or NOBODY, id=old.id or secrets.token_hex(8))
         with contextlib.suppress(CommitConflictError):
             written = directory.file.swap(current.version, new)
-            history.record(directory.store, written)
+            directory.history.record(written)
             return written
     raise CommitConflictError(
         f"{directory.file.path} was replaced by others at each of {MOST_CONFLICTS} attempts; find out who writes to "

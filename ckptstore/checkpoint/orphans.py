@@ -13,11 +13,9 @@ from ckptstore._clock import Clock
 from ckptstore.checkpoint.attempt import file_tag
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.editing import edit, refuse_root, require_swap
-from ckptstore.checkpoint.files import delete_files
-from ckptstore.checkpoint.history import outdated
-from ckptstore.checkpoint.pins import PINS, expired_pins, is_pin
+from ckptstore.checkpoint.files import delete_files, is_v1_file
+from ckptstore.checkpoint.pins import Pins
 from ckptstore.checkpoint.pruning import check_names
-from ckptstore.checkpoint.session import OPEN_NOTES
 from ckptstore.checkpoint.state_file import PRIVATE_DIR, Snapshot
 from ckptstore.checkpoint.store_time import store_time
 from ckptstore.errors import (
@@ -28,8 +26,8 @@ from ckptstore.errors import (
     UnsafePathError,
     UnsupportedError,
 )
-from ckptstore.format.ledger import Ledger
-from ckptstore.format.naming import CheckpointFile, index_name, parse_name
+from ckptstore.format.ledger import Entry, Ledger
+from ckptstore.format.naming import CheckpointFile, expand_v1_pattern, index_name, parse_name, v1_pattern_of
 from ckptstore.storage import UPLOAD_NOTES, ObjectMeta, UploadNote
 
 DAY = 86400.0
@@ -102,6 +100,7 @@ class OrphanCollector:
 
         Raises:
             StateMissingError: There is no state file, so that nothing is known to be an orphan.
+            StateCorruptError: What this or another state file of the directory names is not known.
             UnsupportedError: The state file is TensorFlow's, or the store cannot compare and swap.
             UnsafePathError, ClockSkewError, StateError, StorageError: As in `Pruner.prune`.
         """
@@ -113,14 +112,15 @@ class OrphanCollector:
         listing = list(self._store.list())  # R11: first what is there, then who knows of it
         unfinished = list(self._store.unfinished())
         ledger = self._load().ledger
+        others = self._directory.neighbours.entries(listing)
         report.open = [] if abort_open else [entry.prefix for entry in ledger.open]
         now = self._clock.time() if dry_run else store_time(self._store, self._clock)
-        victims = self._orphans(listing, ledger, now, report, complete_orphans, foreign_older_than)
+        victims = self._orphans(listing, ledger, others, now, report, complete_orphans, foreign_older_than)
         waste = [
             *(meta for meta in unfinished if _older(meta, now, unfinished_older_than)),
             *self._private(listing, ledger, now),
         ]
-        uploads = self._uploads(listing, ledger, now, unfinished_older_than, report)
+        uploads = self._uploads(listing, [*ledger.open, *others], now, unfinished_older_than, report)
         report.deleted = [*victims, *waste]
         if capabilities is None:
             report.aborted = [note.key for _, note in uploads]
@@ -164,67 +164,89 @@ class OrphanCollector:
         self,
         listing: Sequence[ObjectMeta],
         ledger: Ledger,
+        others: Sequence[Entry],
         now: float | None,
         report: GcReport,
         complete_orphans: bool,
         foreign_older_than: float | None,
     ) -> list[ObjectMeta]:
-        named = {entry.prefix for entry in ledger.named}
+        named = {entry.prefix for entry in (*ledger.named, *others)}
         known = {entry.attempt for entry in ledger.named}
         groups: dict[str, list[tuple[ObjectMeta, CheckpointFile]]] = {}
+        lost: dict[str, list[ObjectMeta]] = {}  # files by the attempt that left them
+        staying: set[str] = set()  # attempts
         for meta in listing:
             file = parse_name(meta.key)
             if file is not None and file.prefix not in named and self._directory.is_own(file.prefix):
                 groups.setdefault(file.prefix, []).append((meta, file))
-        victims: list[ObjectMeta] = []
-        for prefix, files in groups.items():
-            ours = [meta for meta, _ in files if self._is_ours(meta, ledger.id, known)]
-            others = [meta for meta, _ in files if meta not in ours]
-            if any(meta.key == index_name(prefix) for meta, _ in files) and (others or not complete_orphans):
+            elif file is None and meta.key not in named and self._directory.is_own(meta.key):
+                # A V1 checkpoint's, or a .meta file with an ending of its own: only the tag can tell.
+                attempt = self._lost_attempt(meta, ledger.id, known)
+                if attempt is not None:
+                    lost.setdefault(attempt, []).append(meta)
+        if not complete_orphans:
+            for attempt, files in lost.items():
+                whole = self._whole_v1(files)
+                report.complete += whole
+                staying |= {attempt} if whole else set()
+        foreign: list[ObjectMeta] = []
+        for prefix, parts in groups.items():
+            owners = {meta: self._lost_attempt(meta, ledger.id, known) for meta, _ in parts}
+            theirs = [meta for meta, owner in owners.items() if owner is None]
+            if any(meta.key == index_name(prefix) for meta in owners) and (theirs or not complete_orphans):
                 report.complete.append(prefix)  # kept for ever by TensorFlow, or somebody's copy
+                staying |= {owner for owner in owners.values() if owner is not None}
                 continue
-            victims += ours
-            report.foreign += others
-            if foreign_older_than is not None:
-                old = [meta for meta in others if _older(meta, now, foreign_older_than)]
-                victims += old
-                report.foreign = [meta for meta in report.foreign if meta not in old]
-        return victims
+            foreign += theirs
+            for meta, owner in owners.items():
+                if owner is not None:
+                    lost.setdefault(owner, []).append(meta)
+        old = [meta for meta in foreign if foreign_older_than is not None and _older(meta, now, foreign_older_than)]
+        report.foreign = [meta for meta in foreign if meta not in old]
+        ours = [meta for attempt, files in lost.items() if attempt not in staying for meta in files]
+        return sorted([*ours, *old], key=lambda meta: meta.key)
 
-    def _is_ours(self, meta: ObjectMeta, directory_id: str, known: Collection[str | None]) -> bool:
-        """Whether a file bears the tag of an attempt of this directory that no list knows."""
+    def _lost_attempt(self, meta: ObjectMeta, directory_id: str, known: Collection[str | None]) -> str | None:
+        """The attempt of this directory whose tag a file bears, if no list knows of it."""
         try:
             head = self._store.head(meta.key)
         except NotFoundError:
-            return False
+            return None
         if head.tag is None or head.version != meta.version:
-            return False
+            return None
         attempt = head.tag.partition(".")[0]
-        return attempt not in known and head.tag == file_tag(attempt, directory_id, meta.key)
+        return attempt if attempt not in known and head.tag == file_tag(attempt, directory_id, meta.key) else None
+
+    def _whole_v1(self, files: Sequence[ObjectMeta]) -> list[str]:
+        """The name of the V1 checkpoint that some files of one attempt are, if they are a whole one."""
+        tables = {meta.key for meta in files if is_v1_file(self._store, meta)}
+        names = {v1_pattern_of(key) or key for key in tables}
+        return sorted(name for name in names if tables.issuperset(expand_v1_pattern(name) or [name]))
 
     def _private(self, listing: Iterable[ObjectMeta], ledger: Ledger, now: float | None) -> list[ObjectMeta]:
-        """What is of no use any more in the private directory."""
+        """What is of no use any more in the private directory, and not another state file's."""
         private = [meta for meta in listing if meta.key.startswith(f"{PRIVATE_DIR}/")]
-        useless = {*expired_pins(private, now), *outdated(private, ledger)}
+        pins = Pins(self._directory.file)
+        useless = {*pins.expired(private, now), *self._directory.history.outdated(private, ledger)}
         return [
             meta
             for meta in private
             if meta.key in useless
-            or meta.key.startswith(OPEN_NOTES)  # they count only while there is no state file
+            or meta.key.startswith(self._directory.notes.prefix)  # they count only while there is no state file
             or (meta.key.startswith(f"{PRIVATE_DIR}/clock/") and _older(meta, now, DAY))
-            or (meta.key.startswith(PINS) and not is_pin(meta.key) and _older(meta, now, DAY))
+            or (meta.key.startswith(pins.prefix) and not pins.is_pin(meta.key) and _older(meta, now, DAY))
         ]
 
     def _uploads(
         self,
         listing: Iterable[ObjectMeta],
-        ledger: Ledger,
+        open_: Sequence[Entry],
         now: float | None,
         older_than: float,
         report: GcReport,
     ) -> list[tuple[ObjectMeta, UploadNote]]:
         """The uploads that our own notes tell of, and that no save under way can be making (R12)."""
-        live = {entry.attempt for entry in ledger.open}
+        live = {entry.attempt for entry in open_}
         found = []
         for meta in listing:
             if not meta.key.startswith(UPLOAD_NOTES) or not _older(meta, now, older_than):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ckptstore._clock import Clock
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.reader import CheckpointReader, open_source
-from ckptstore.checkpoint.state_file import PRIVATE_DIR
+from ckptstore.checkpoint.state_file import PRIVATE_DIR, StateFile
 from ckptstore.errors import (
     CheckpointNotFoundError,
     CheckpointPrunedError,
@@ -31,38 +31,50 @@ from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.storage import ObjectMeta, Payload, ReadTarget, WrapperStore
 
 PINS = f"{PRIVATE_DIR}/pins/"
+"""Where those of the state file `checkpoint` are."""
+
 LIFETIME = 3600.0
 """How long a pin counts, in seconds."""
 
 _REFRESH = 600.0
-_NAME = re.compile(rf"{re.escape(PINS)}[0-9a-f]{{16}}-[0-9a-f]{{32}}")
+_NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{32}")
 
 
-def pins_of(entry: Entry) -> str:
-    """The prefix of the keys of all pins of a checkpoint."""
-    name = hashlib.sha256(f"{entry.prefix}@{entry.attempt or '-'}".encode("utf-8", "surrogateescape"))
-    return f"{PINS}{name.hexdigest()[:16]}-"
+class Pins:
+    """The pins of what one state file lists.
 
+    Args:
+        file: The state file.
 
-def is_pin(key: str) -> bool:
-    """Whether a key is that of a pin."""
-    return _NAME.fullmatch(key) is not None
+    Attributes:
+        prefix: What the keys of all pins begin with.
+    """
+
+    def __init__(self, file: StateFile) -> None:
+        self.prefix = f"{file.private}pins/"
+
+    def of(self, entry: Entry) -> str:
+        """What the keys of all pins of a checkpoint begin with."""
+        name = hashlib.sha256(f"{entry.prefix}@{entry.attempt or '-'}".encode("utf-8", "surrogateescape"))
+        return f"{self.prefix}{name.hexdigest()[:16]}-"
+
+    def is_pin(self, key: str) -> bool:
+        """Whether a key is that of a pin."""
+        return key.startswith(self.prefix) and _NAME.fullmatch(key[len(self.prefix) :]) is not None
+
+    def hold(self, entry: Entry, listing: Iterable[ObjectMeta], now: float | None) -> bool:
+        """Whether a reader reads a checkpoint, going by a listing of the pins; `now` is the store's time."""
+        where = self.of(entry)
+        return any(pin.key.startswith(where) and self.is_pin(pin.key) and not expired(pin, now) for pin in listing)
+
+    def expired(self, listing: Iterable[ObjectMeta], now: float | None) -> list[str]:
+        """The keys of the pins that dead readers left behind."""
+        return [pin.key for pin in listing if self.is_pin(pin.key) and expired(pin, now)]
 
 
 def expired(pin: ObjectMeta, now: float | None) -> bool:
     """Whether a pin no longer counts; `now` is the store's time."""
     return now is not None and pin.modified is not None and now - pin.modified > LIFETIME
-
-
-def is_pinned(entry: Entry, listing: Iterable[ObjectMeta], now: float | None) -> bool:
-    """Whether a reader reads a checkpoint, going by a listing of the pins."""
-    where = pins_of(entry)
-    return any(pin.key.startswith(where) and is_pin(pin.key) and not expired(pin, now) for pin in listing)
-
-
-def expired_pins(listing: Iterable[ObjectMeta], now: float | None) -> list[str]:
-    """The keys of the pins that dead readers left behind."""
-    return [pin.key for pin in listing if is_pin(pin.key) and expired(pin, now)]
 
 
 class ReadingStore(WrapperStore):
@@ -91,7 +103,7 @@ class ReadingStore(WrapperStore):
         Raises:
             PermissionDeniedError: One may read here, and not write.
         """
-        key = self._key or f"{pins_of(self.entry)}{secrets.token_hex(16)}"
+        key = self._key or f"{Pins(self._directory.file).of(self.entry)}{secrets.token_hex(16)}"
         self._inner.put(key, Payload.of(b""))
         self._key, self._due = key, self._clock.monotonic() + _REFRESH
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ckptstore._clock import Clock
 from ckptstore.bundle import BundleReader
-from ckptstore.checkpoint.collector import Collected, Collector, named_in, private_listing
+from ckptstore.checkpoint.collector import Collected, Collector, named_in
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.editing import edit, not_listed, refuse_root, require_swap
 from ckptstore.checkpoint.files import files_of, v1_files_of
@@ -163,7 +163,7 @@ class Pruner:
         waste = named_in(self._directory.owned(changed), before)
         if not (waste.trash or waste.dead):
             return Collected()
-        private = private_listing(self._directory)
+        private = self._directory.private()
         collector = Collector(self._directory, capabilities, lambda: self._directory.owned(self._reload()))
         collected = collector.collect(waste, private=private, now=now, grace=lambda _: grace, listing=listing)
         done = {entry.identity for entry in collected.done}

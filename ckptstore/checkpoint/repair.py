@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ckptstore.checkpoint import history
 from ckptstore.checkpoint.directory import CheckpointDirectory, StoredCheckpoint
 from ckptstore.checkpoint.editing import refuse_root, require_swap
 from ckptstore.checkpoint.verification import verify_checkpoint
@@ -56,8 +55,9 @@ def repair(
     Args:
         directory: The directory.
         from_listing: Where there is no history, go by what is there: every checkpoint of which every byte can be
-            verified is listed, in the order of their steps. Only right while nobody prunes: a pruner may be deleting
-            what the listing shows.
+            verified is listed, in the order of their steps, but for those of other state files and for V1 checkpoints,
+            whose files' names tell nothing. Only right while nobody prunes: a pruner may be deleting what the listing
+            shows.
         skip_damaged: Where the newest copy in the history is damaged, go by an older one, that does not know of what
             was saved since.
         dry_run: Change nothing, and say what would be done.
@@ -83,7 +83,7 @@ def repair(
             raise CheckpointNotFoundError(f"{directory.url} holds no checkpoints.", path=directory.url)
         _tell(report, directory, snapshot.ledger)
         return report
-    last = history.newest(directory.store, directory.file, skip_damaged=skip_damaged)
+    last = directory.history.newest(skip_damaged=skip_damaged)
     if last is not None:
         report.source = "history"
         new = replace(last, open=(), dead=(*last.dead, *last.open))
@@ -109,20 +109,25 @@ def repair(
     if not dry_run:
         require_swap(directory)
         written = directory.file.swap(version, new)
-        history.record(directory.store, written)
+        directory.history.record(written)
     return report
 
 
 def _tell(report: RepairReport, directory: CheckpointDirectory, ledger: Ledger) -> None:
-    named = {entry.prefix for entry in ledger.named}
+    named = {entry.prefix for entry in ledger.named} | _others(directory)
     report.listed = [entry.prefix for entry in ledger.listed]
     report.unlisted = [c.prefix for c in directory.stored() if c.indexed and c.prefix not in named]
 
 
+def _others(directory: CheckpointDirectory) -> set[str]:
+    return {entry.prefix for entry in directory.neighbours.entries(directory.private())}
+
+
 def _rebuilt(directory: CheckpointDirectory, report: RepairReport, progress: Callable[[str], None] | None) -> Ledger:
     whole: list[StoredCheckpoint] = []
+    others = _others(directory)
     for stored in directory.stored():
-        if not stored.indexed:
+        if not stored.indexed or stored.prefix in others:
             continue
         if progress is not None:
             progress(stored.prefix)

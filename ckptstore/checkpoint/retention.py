@@ -58,12 +58,20 @@ def sweep_as_saver(
     listed: Sequence[Entry], max_to_keep: int | None, keep_checkpoint_every_n_hours: float, next_period: float
 ) -> Sweep:
     """tf.train.Saver's rule: at most one leaves the list per save, and is preserved if it was saved after the current
-    period of n hours, counted from when the Saver was made. Without max_to_keep (None or 0) there is no list.
+    period of n hours, counted from when the Saver was made. Without max_to_keep (None or 0) the newest alone is listed,
+    and all others are preserved.
 
     What a user has pinned stays, and does not count.
+
+    Args:
+        listed: The Saver's own list, oldest first, the new one at its end. What others have listed is not the Saver's
+            to remove, and joins the list of the outcome.
+        max_to_keep: How many stay.
+        keep_checkpoint_every_n_hours: The length of a period.
+        next_period: When the current one ends: `Sweep.mark` of the time before.
     """
     if not max_to_keep:
-        return Sweep((), (), (), next_period)
+        return Sweep(tuple(listed[-1:]), tuple(listed[:-1]), (), next_period)
     counted = [entry for entry in listed if not entry.pinned]
     if len(counted) <= max_to_keep:
         return Sweep(tuple(listed), (), (), next_period)

@@ -6,23 +6,19 @@ conditional on being the owner still. So a predecessor that was suspended, or cu
 fenced, and can harm nothing.
 
 In a directory without a state file there is nothing to take over: the first commit creates it (R3). Until then a note
-stands for the entry in the ledger:
-
-    .ckptstore/open/<attempt>.<directory id>/<prefix>
+stands for the entry in the ledger.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
-from ckptstore.checkpoint import history
 from ckptstore.checkpoint.attempt import Attempt
-from ckptstore.checkpoint.directory import CheckpointDirectory, isolated
+from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.foreign import adopted
 from ckptstore.checkpoint.state_file import PRIVATE_DIR, Snapshot
 from ckptstore.errors import (
@@ -35,12 +31,10 @@ from ckptstore.errors import (
     StorageUnavailableError,
 )
 from ckptstore.format.ledger import Entry, Ledger
-from ckptstore.storage import ObjectMeta, Payload, probe
+from ckptstore.format.naming import isolated
+from ckptstore.storage import Payload, probe
 
 _log = logging.getLogger("ckptstore")
-
-OPEN_NOTES = f"{PRIVATE_DIR}/open/"
-_NOTE = re.compile(rf"{re.escape(OPEN_NOTES)}([0-9a-f]{{32}})\.([0-9a-f]{{16}})/(.+)", re.DOTALL)
 
 _MOST_CONFLICTS = 100  # each means that somebody else got on; so many in a row is a store that lies
 
@@ -68,6 +62,8 @@ class Session:
         self.capabilities = directory.store.capabilities
         self._opened: Entry | None = None  # the save under way
         self._forgotten: set[tuple[str, str | None]] = set()
+        self._notes: list[str] = []  # that mean nothing any more
+        self._shared = False  # whether the directory has other state files
 
     @property
     def begun(self) -> bool:
@@ -90,6 +86,16 @@ class Session:
         """What this session wrote or read last, without asking the store; None if that is not known."""
         return None if self._snapshot is None else self._snapshot.ledger
 
+    @property
+    def isolates(self) -> bool:
+        """Whether every save gets a directory of its own."""
+        # Where a delete cannot be conditional, one that arrives late must never meet a file of the same name (R4).
+        return self.capabilities.compare_and_swap and not self.capabilities.conditional_delete
+
+    def holds(self, prefix: str) -> bool:
+        """Whether a list holds a name, so that a save would get another one; see `change` for errors."""
+        return not self._fresh and any(entry.prefix == prefix for entry in self._tidied(self._current().ledger).named)
+
     def refresh(self) -> None:
         """Forgets what it knows of the state file, so that it is read anew."""
         self._snapshot = None
@@ -106,8 +112,10 @@ class Session:
             return
         snapshot, self._seen = self._seen or self._directory.load(), None
         self.capabilities = probe(self._directory.store, f"{PRIVATE_DIR}/probe")
+        private = self._directory.private()
+        self._shared = bool(self._directory.neighbours.files(private))
         if snapshot is None:
-            notes = _notes(self._directory.store.list(OPEN_NOTES))
+            notes = self._directory.notes.attempts(private)
             self._id = next((note.directory_id for note in notes), secrets.token_hex(8))
             self._epoch, self._fresh = 1, True
             return
@@ -150,11 +158,13 @@ class Session:
 
         def attempted(*, apart: bool) -> Attempt:
             number = secrets.token_hex(16)
-            return Attempt(isolated(prefix, number) if apart or self._isolate else prefix, number, self._id)
+            return Attempt(isolated(prefix, number) if apart or self.isolates else prefix, number, self._id)
 
+        # Another state file's names are taken as well; who takes one at this very moment is met by its files (R4).
+        isolate = isolate or (self._shared and self._is_named_elsewhere(prefix))
         attempt = attempted(apart=isolate)
         if self._fresh:
-            self._directory.store.put(_note(attempt), Payload.of(b""))
+            self._directory.store.put(self._directory.notes.key(attempt), Payload.of(b""))
             return attempt
 
         def register(ledger: Ledger) -> Ledger:
@@ -215,7 +225,7 @@ class Session:
         """
         for _ in range(_MOST_CONFLICTS):
             snapshot = self._current()
-            new = self._tidied(change(snapshot.ledger))
+            new = change(self._tidied(snapshot.ledger))
             self._snapshot = None  # whatever happens now, it is another one
             with contextlib.suppress(CommitConflictError):
                 self._snapshot = self._directory.file.swap(snapshot.version, replace(new, seq=snapshot.ledger.seq + 1))
@@ -225,8 +235,13 @@ class Session:
 
     def record(self) -> None:
         """Writes the history's copy of the state file (R9)."""
-        if self._snapshot is not None:
-            history.record(self._directory.store, self._snapshot)
+        if self._snapshot is None:
+            return
+        self._directory.history.record(self._snapshot)
+        if self._notes:  # only now: by one of the two others know that there is this state file
+            with contextlib.suppress(StorageError):
+                self._directory.store.delete(self._notes)
+            self._notes = []
 
     def forget(self, entries: tuple[Entry, ...]) -> None:
         """Drops entries whose files are gone, from trash and dead, with the next change (R8)."""
@@ -239,10 +254,8 @@ class Session:
 
     # -- inside
 
-    @property
-    def _isolate(self) -> bool:
-        # Where a delete cannot be conditional, one that arrives late must never meet a file of the same name (R4).
-        return self.capabilities.compare_and_swap and not self.capabilities.conditional_delete
+    def _is_named_elsewhere(self, prefix: str) -> bool:
+        return any(entry.prefix == prefix for entry in self._directory.neighbours.entries(self._directory.private()))
 
     def _tidied(self, ledger: Ledger) -> Ledger:
         def rest(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
@@ -264,7 +277,7 @@ class Session:
     def _owned(self, snapshot: Snapshot) -> Ledger:
         if snapshot.ledger.managed:
             return snapshot.ledger
-        last = history.newest(self._directory.store, self._directory.file)
+        last = self._directory.history.newest()
         if last is None:
             return snapshot.ledger
         mine = last.session == self._name and self._opened is not None
@@ -302,10 +315,11 @@ class Session:
         )
 
     def _commit_first(self, attempt: Attempt, change: Change) -> Ledger:
-        private = list(self._directory.store.list(f"{PRIVATE_DIR}/"))
-        if any(meta.key.startswith(history.HISTORY) for meta in private) and self._directory.file.version() is None:
+        private = self._directory.private()
+        counted = any(meta.key.startswith(self._directory.history.prefix) for meta in private)
+        if counted and self._directory.file.version() is None:
             raise self._lost()  # there was one, meanwhile
-        notes = _notes(private)
+        notes = self._directory.notes.attempts(private)
         empty = Ledger((), "", id=self._id, epoch=1, session=self._name)
         others = tuple(note.entry for note in notes if note.id != attempt.id)
         new = replace(change(empty), seq=1, dead=others)
@@ -314,8 +328,7 @@ class Session:
         except (StorageUnavailableError, CommitConflictError) as error:
             return self._outcome(attempt, error)
         self._fresh = False
-        with contextlib.suppress(StorageError):  # they mean nothing beside a state file
-            self._directory.store.delete([_note(note) for note in notes])
+        self._notes = [self._directory.notes.key(note) for note in notes]
         return new
 
     def _outcome(self, attempt: Attempt, error: StorageUnavailableError | CommitConflictError) -> Ledger:
@@ -347,13 +360,3 @@ class Session:
         if not counts:
             raise error
         return ledger
-
-
-def _notes(listing: Iterable[ObjectMeta]) -> list[Attempt]:
-    """The attempts that were registered while there was no state file."""
-    found = (_NOTE.fullmatch(meta.key) for meta in listing)
-    return [Attempt(match[3], match[1], match[2]) for match in found if match is not None]
-
-
-def _note(attempt: Attempt) -> str:
-    return f"{OPEN_NOTES}{attempt.id}.{attempt.directory_id}/{attempt.prefix}"

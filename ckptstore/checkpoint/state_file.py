@@ -53,12 +53,24 @@ class StateFile:
 
     Args:
         store: The directory.
-        key: Its name in there.
+        key: Its name in there. A directory may have several, that know nothing of each other's checkpoints.
+
+    Attributes:
+        key: Its name.
+        private: What the keys of all that ckptstore keeps for it begin with.
+
+    Raises:
+        UnsafePathError: The name cannot be one.
     """
 
     def __init__(self, store: Store, key: str = STATE_FILE) -> None:
         self._store = store
         self.key = check_key(key)
+        if "/" in key:
+            raise UnsafePathError(
+                f"The state file {key!r} has a '/' in its name; name a file of the directory.", path=key
+            )
+        self.private = f"{PRIVATE_DIR}/" if key == STATE_FILE else f"{PRIVATE_DIR}/{key}.state/"
 
     @property
     def path(self) -> str:

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from ckptstore.errors import InvalidArgumentError
+
 STATE_FILE = "checkpoint"
 """TensorFlow's name for the state file of a directory."""
 
@@ -20,6 +22,7 @@ META_SUFFIX = "meta"
 _DATA = re.compile(r"(?s)(.+)\.data-(\d{5,10})-of-(\d{5,10})")
 _STEP = re.compile(r"(?s)(.+)-(0|[1-9]\d*)")
 _V1_SHARD = re.compile(r"(?s)(.+)-([?]{5}|\d{5,10})-of-(\d{5,10})")
+_ISOLATED = re.compile(r"(?s)r-[0-9a-f]{16}/([^/]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,38 @@ def data_name(prefix: str, shard: int, shards: int) -> str:
 
 def meta_name(prefix: str, suffix: str = META_SUFFIX) -> str:
     """The file that holds the MetaGraphDef. The shard pattern of a V1 path is dropped first, as TensorFlow does."""
-    return f"{re.sub(r'-[0-9?]+-of-[0-9]+$', '', prefix)}.{suffix}"
+    return f"{stem(prefix)}.{suffix}"
+
+
+def stem(prefix: str) -> str:
+    """What the names of all files of a checkpoint begin with: the prefix, without the shard pattern of a V1 path."""
+    return re.sub(r"-[0-9?]+-of-[0-9]+$", "", prefix)
+
+
+def check_meta_suffix(suffix: str) -> str:
+    """Hands back an ending for `.meta` files that no other file of a checkpoint can have.
+
+    Raises:
+        InvalidArgumentError: It is empty, or leads to another directory or to the name of another file.
+    """
+    taken = isinstance(suffix, str) and suffix != META_SUFFIX and parse_name(f"m.{suffix}", META_SUFFIX) is not None
+    if not isinstance(suffix, str) or not suffix or "/" in suffix or taken:
+        raise InvalidArgumentError(
+            f"{suffix!r} cannot be the ending of a checkpoint's .meta file: it is empty, has a '/' in it, or is that "
+            "of another file."
+        )
+    return suffix
+
+
+def isolated(prefix: str, attempt: str) -> str:
+    """A name for a checkpoint whose own name is taken: the same one in a directory of its own."""
+    return f"r-{attempt[:16]}/{prefix}"
+
+
+def plain(prefix: str) -> str:
+    """The name that was wanted for a checkpoint: its own, or that without the directory which `isolated` gave it."""
+    match = _ISOLATED.fullmatch(prefix)
+    return prefix if match is None else match[1]
 
 
 def v1_shard_name(prefix: str, shard: int, shards: int) -> str:
@@ -63,6 +97,15 @@ def expand_v1_pattern(path: str) -> list[str] | None:
     if match is None or match[2] != "?????" or int(match[3]) > 99999:
         return None
     return [v1_shard_name(match[1], shard, int(match[3])) for shard in range(int(match[3]))]
+
+
+def v1_pattern_of(name: str) -> str | None:
+    """The V1 pattern of which a file is a shard, or None if its name is no shard's."""
+    match = _V1_SHARD.fullmatch(name)
+    if match is None or "?" in match[2]:
+        return None
+    shard, shards = int(match[2]), int(match[3])
+    return v1_shard_pattern(match[1], shards) if v1_shard_name(match[1], shard, shards) == name else None
 
 
 def parse_name(name: str, meta_suffix: str = META_SUFFIX) -> CheckpointFile | None:

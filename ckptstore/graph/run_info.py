@@ -72,9 +72,15 @@ class RunInfo:
             f"metadata must be a mapping that JSON can hold ({problem}); save arrays as tensors instead."
         )
 
-    def encode(self) -> bytes:
-        """The bytes of the `.meta` file."""
+    def encode(self, graph: MetaGraphDef | None = None) -> bytes:
+        """The bytes of the `.meta` file.
+
+        Args:
+            graph: What else it is to hold; by default nothing.
+        """
         meta = MetaGraphDef()
+        if graph is not None:
+            meta.CopyFrom(graph)
         record = {
             "version": _VERSION,
             "step": self.step,

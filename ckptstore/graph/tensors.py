@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ckptstore._proto.tensor_pb2 import TensorProto
-from ckptstore.format.dtypes import DType, as_dtype
+from ckptstore.format.dtypes import DType
 from ckptstore.format.tensor import as_array
 from ckptstore.format.tensor_proto import set_values
 
@@ -65,9 +65,8 @@ def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
 
 def filled(dtype: DType, shape: tuple[int, ...]) -> TensorProto:
     """A tensor of zeros (or empty strings) of any size, in a few bytes: one value stands for all."""
-    proto = make_tensor_proto(np.zeros((), object if dtype.name == "string" else dtype.as_numpy_dtype), as_dtype(dtype))
-    if dtype.name == "string":
-        proto.string_val[:] = [b""]
+    zero = np.array(b"", object) if dtype.name == "string" else np.zeros((), dtype.as_numpy_dtype)
+    proto = make_tensor_proto(zero, dtype)
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
     return proto

@@ -35,7 +35,8 @@ from ckptstore.graph import RunInfo
 from ckptstore.storage import Store, check_key, from_url
 from ckptstore.train.background import BackgroundSaves, staged
 from ckptstore.train.checkpoint_management import Options, Path, full_path
-from ckptstore.train.checkpoint_utils import fill
+from ckptstore.train.checkpoint_utils import stored_items
+from ckptstore.train.item_graph import graph_of
 from ckptstore.train.items import flatten
 from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, latest_last, stored_metrics
 
@@ -71,6 +72,8 @@ class CheckpointManager:
             written side by side. None: one file.
         object_based: Write what tf.train.Checkpoint writes, for its restore(): each "/" in a name is a step down its
             object tree. By default names are stored as they are, as tf.train.Saver does.
+        meta_graph: Put a graph into the `.meta` files: a variable for each tensor, and the nodes by which TensorFlow's
+            import_meta_graph and Saver restore them. Without, a `.meta` file holds the record of the run alone.
         storage_options: For fsspec: credentials, endpoint_url and so on.
         clock: Where the time comes from.
 
@@ -93,6 +96,7 @@ class CheckpointManager:
         save_interval_steps: int = 1,
         max_shard_bytes: int | None = None,
         object_based: bool = False,
+        meta_graph: bool = False,
         storage_options: Options = None,
         clock: Clock | None = None,
     ) -> None:
@@ -112,6 +116,7 @@ class CheckpointManager:
         self._interval = as_count(save_interval_steps, "save_interval_steps")
         self._max_shard_bytes = None if max_shard_bytes is None else as_count(max_shard_bytes, "max_shard_bytes")
         self._object_based = object_based
+        self._meta_graph = meta_graph
         self._clock = clock or SystemClock()
         self._store: Store = from_url(directory, storage_options)
         self._path = os.fspath(directory)
@@ -287,7 +292,10 @@ class CheckpointManager:
 
     def _save(self, number: int, now: float, info: RunInfo, flat: Mapping[str, Any], *, overwrite: bool) -> str:
         writer = BundleWriter(self._store, "", max_shard_bytes=self._max_shard_bytes)
-        fill(writer, flat, object_based=self._object_based, save_counter=number)
+        items = stored_items(flat, object_based=self._object_based, save_counter=number)
+        for name, value in items.items():
+            writer.add(name, value)
+        meta = info.encode(graph_of(items) if self._meta_graph else None)
 
         def plan(ledger: Ledger, new: Entry) -> Sweep:
             replaced = [entry for entry in ledger.live if parse_step(entry.prefix) == number]
@@ -299,7 +307,7 @@ class CheckpointManager:
         ledger = self._writer.session.ledger
         if ledger is not None and not overwrite:  # before anything is written at all
             self._refuse(number, [entry for entry in ledger.live if parse_step(entry.prefix) == number])
-        key, sweep = self._writer.save(step_name(self._name, number), writer, info.encode(), now, plan)
+        key, sweep = self._writer.save(step_name(self._name, number), writer, meta, now, plan)
         self._retention.committed(Entry(key, time=now), sweep)
         return full_path(self._path, key)
 

@@ -30,13 +30,11 @@ from ckptstore.train.items import flatten
 from ckptstore.train.variable_store import VariableStore
 
 
-def fill(writer: BundleWriter, items: Mapping[str, Any], *, object_based: bool, save_counter: int) -> None:
-    """Adds what a user saves to a bundle: by name as TensorFlow's Saver does, or as tf.train.Checkpoint does."""
+def stored_items(items: Mapping[str, Any], *, object_based: bool, save_counter: int) -> dict[str, Any]:
+    """What is stored of what a user saves, in order: by name as TensorFlow's Saver does, or as tf.train.Checkpoint."""
     if object_based:
-        for name, value in object_items(items, save_counter).items():
-            writer.add(name, value)
-    else:
-        writer.add_all(items)
+        return dict(object_items(items, save_counter))
+    return {name: items[name] for name in sorted(items)}
 
 
 def save(
@@ -75,7 +73,8 @@ def save(
     with from_url(parent, storage_options) as store:
         directory = CheckpointDirectory(store)
         writer = BundleWriter(store, key, max_shard_bytes=max_shard_bytes)
-        fill(writer, flat, object_based=object_based, save_counter=save_counter)
+        for name, value in stored_items(flat, object_based=object_based, save_counter=save_counter).items():
+            writer.add(name, value)
         replaced = directory.has_bundle(key)
         if replaced and not overwrite:
             raise CheckpointExistsError(

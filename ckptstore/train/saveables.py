@@ -22,6 +22,7 @@ from ckptstore.graph.collections import GraphKeys
 from ckptstore.graph.devices import canonical
 from ckptstore.graph.graph import Graph
 from ckptstore.graph.save_nodes import SaveSpec
+from ckptstore.graph.skeleton import Declaration
 from ckptstore.graph.variable import PartitionedVariable, SaveSliceInfo, Variable
 
 
@@ -131,6 +132,15 @@ def of_specs(specs: Iterable[SaveSpec]) -> list[Saveable]:
         info = spec.variable.save_slice_info if spec.sliced else None
         pieces.setdefault(spec.key, []).append(Piece(spec.variable, info))
     return [Saveable(key, tuple(pieces[key])) for key in sorted(pieces)]
+
+
+def declarations(found: Iterable[Saveable]) -> list[Declaration]:
+    """Names, types and shapes, for a graph that has nothing but variables."""
+    return [
+        Declaration(saveable.key, piece.dtype, tuple(int(n) for n in np.shape(piece.read())), piece.info)
+        for saveable in found
+        for piece in saveable.pieces
+    ]
 
 
 class Reshaped:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -23,14 +22,14 @@ from ckptstore.graph.importing import scoped_saver
 from ckptstore.graph.meta_graph import MetaGraph
 from ckptstore.graph.restore_nodes import read_specs
 from ckptstore.graph.save_nodes import SaveNodes, SaveSpec
-from ckptstore.graph.skeleton import Declaration, declare
+from ckptstore.graph.skeleton import declare
 from ckptstore.graph.tensor import Tensor
 from ckptstore.graph.variable import Variable
 from ckptstore.storage import from_url, join_path, split_path
 from ckptstore.train.checkpoint_management import Options, Path, get_checkpoint_mtimes
 from ckptstore.train.checkpoint_utils import load_checkpoint
 from ckptstore.train.meta_graph_files import Form, write_meta_graph_file
-from ckptstore.train.saveables import Saveable, of_specs, reshaped, saveables
+from ckptstore.train.saveables import Saveable, declarations, of_specs, reshaped, saveables
 from ckptstore.train.saver_directory import SaverDirectory, find_checkpoint
 from ckptstore.train.saver_rule import SaverRule
 
@@ -171,7 +170,7 @@ class Saver:
             (self._graph,) = graphs.values()
             return [spec for saveable in found for spec in saveable.specs]
         self._graph = Graph()
-        return declare(self._graph, _declarations(found))
+        return declare(self._graph, declarations(found))
 
     def _take_over(self) -> None:
         specs = read_specs(self._graph, self._saver_def) if self._saver_def.restore_op_name else []
@@ -315,9 +314,8 @@ class Saver:
 
     def _opened(self, parent: str, state: str) -> SaverDirectory:
         if (parent, state) not in self._directories:
-            found = SaverDirectory(from_url(parent, self._storage_options), parent, state, clock=self._clock)
+            found = SaverDirectory(parent, state, self._storage_options, clock=self._clock)
             self._directories[parent, state] = found
-            weakref.finalize(self, found.close)
         return self._directories[parent, state]
 
     def _step(self, global_step: Any) -> int:
@@ -363,6 +361,8 @@ class Saver:
         if save_path is None:
             raise InvalidArgumentError("Can't load save_path when it is None.")
         targets = {saveable.key: saveable.target for saveable in self._chosen(names)}
+        if not targets:
+            return RestoreReport(os.fspath(save_path))
         with load_checkpoint(self._located(save_path), storage_options=self._storage_options) as reader:
             if self._reshape:
                 shapes = {key: reader.info(key).shape for key in targets if key in reader}
@@ -469,8 +469,7 @@ class Saver:
 
     def close(self) -> None:
         """Lets go of connections; saving again opens them again."""
-        while self._directories:
-            self._directories.popitem()[1].close()
+        self._directories.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -483,13 +482,6 @@ class Saver:
     def __repr__(self) -> str:
         count = "not built" if self._saveables is None else f"{len(self._saveables)} names"
         return f"<Saver of {count}>"
-
-
-def _declarations(found: Iterable[Saveable]) -> Iterable[Declaration]:
-    for saveable in found:
-        for piece in saveable.pieces:
-            shape = tuple(int(n) for n in np.shape(piece.read()))
-            yield Declaration(saveable.key, piece.dtype, shape, piece.info)
 
 
 def _a_list(value: Any) -> list[Any]:

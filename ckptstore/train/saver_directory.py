@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,29 +16,59 @@ from ckptstore.checkpoint.writer import CheckpointWriter
 from ckptstore.errors import CheckpointError
 from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import meta_name, plain
-from ckptstore.storage import Payload, Store, join_path, split_path
+from ckptstore.storage import Payload, Store, from_url, join_path, split_path
+from ckptstore.train.checkpoint_management import Options
 from ckptstore.train.saveables import Saveable
 from ckptstore.train.saver_rule import SaverRule, Turn
+
+
+class _Tenure:
+    """A session of a directory, which lasts for as long as somebody holds on to it."""
+
+    def __init__(self, store: Store, state: str) -> None:
+        self.store = store
+        self.writer = CheckpointWriter(CheckpointDirectory(store, state, unlisted_allowed=True))
+        self.lock = threading.Lock()
+        weakref.finalize(self, store.close)
+
+
+_tenures: weakref.WeakValueDictionary[tuple[str, str, str], _Tenure] = weakref.WeakValueDictionary()
+_registry = threading.Lock()
+
+
+def _tenure(parent: str, state: str, options: Options) -> _Tenure:
+    """That of this process in a directory."""
+    store = from_url(parent, options)
+    key = (store.url, state, repr(sorted((options or {}).items(), key=str)))
+    with _registry:
+        found = _tenures.get(key)
+        if found is None:
+            found = _tenures[key] = _Tenure(store, state)
+        else:
+            store.close()
+        return found
 
 
 class SaverDirectory:
     """Writes checkpoints into one directory, and makes them count.
 
+    All Savers of a process that save into a directory share one session of it, so that they do not fence each other.
+
     What a Saver has in its own list is its to unlist and delete. What others have listed, or it itself before a
     restart, stays listed. (TensorFlow drops those from the state file, and never deletes them.)
 
     Args:
-        store: The directory.
-        parent: It, as the user gave it.
+        parent: The directory, as the user gave it.
         state: The name of the state file.
+        options: For fsspec.
         clock: Where the time comes from.
     """
 
-    def __init__(self, store: Store, parent: str, state: str, *, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, parent: str, state: str, options: Options, *, clock: Clock) -> None:
         self._parent = parent
         self._clock = clock
-        self._writer = CheckpointWriter(CheckpointDirectory(store, state, unlisted_ok=True))
+        self._tenure = _tenure(parent, state, options)
+        self._store = self._tenure.store
         self._saved: set[str] = set()
 
     def save(
@@ -74,16 +106,18 @@ class SaverDirectory:
             nonlocal turn
             listed = {entry.prefix: entry for entry in ledger.listed}
             pinned = {p for p, _ in rule.last if (k := self.key(p)) in listed and listed[k].pinned}
-            turn = rule.turn(self._full(path, key, new.prefix), now, pinned)
+            turn = rule.turn(self._full(path, key, wanted), now, pinned)
             return self._swept(listed, new, wanted, turn, rule)
 
-        name, _ = self._writer.save(key, sink, meta, now, plan, meta_suffix=meta_suffix, settle=True)
+        with self._tenure.lock:
+            name, _ = self._tenure.writer.save(key, sink, meta, now, plan, meta_suffix=meta_suffix, settle=True)
         if turn is None:
             raise AssertionError("committed without a plan")
-        rule.take(turn)
+        saved = self._full(path, key, name)
+        rule.take(turn, saved)
         self._saved.add(name)
         removed = turn.removed
-        return self._full(path, key, name), None if removed is None or self.key(removed) is not None else removed
+        return saved, None if removed is None or self.key(removed) is not None else removed
 
     def _swept(self, listed: dict[str, Entry], new: Entry, wanted: str, turn: Turn, rule: SaverRule) -> Sweep:
         # A save of the same name replaces the one before it.
@@ -113,8 +147,9 @@ class SaverDirectory:
             stay = tuple(entry for entry in ledger.listed if entry not in gone)
             return Sweep(stay, (), gone, ledger.last_preserved)
 
-        self._writer.session.begin()
-        self._writer.prune(plan)
+        with self._tenure.lock:
+            self._tenure.writer.session.begin()
+            self._tenure.writer.prune(plan)
 
     def write_unlisted(
         self,
@@ -157,10 +192,6 @@ class SaverDirectory:
     def _full(self, path: str, key: str, name: str) -> str:
         """The path of a name in this directory, as like to what the user wrote as can be."""
         return path + name[len(key) :] if name.startswith(key) else join_path(self._parent, name)
-
-    def close(self) -> None:
-        """Lets go of connections."""
-        self._store.close()
 
 
 def collected(store: Store, saveables: Sequence[Saveable], *, sharded: bool, version: int) -> TensorSink:

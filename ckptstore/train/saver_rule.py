@@ -65,7 +65,7 @@ class SaverRule:
             swept.mark,
         )
 
-    def take(self, turn: Turn) -> None:
-        """Told when a turn has come to pass."""
-        self.last = list(turn.last)
+    def take(self, turn: Turn, path: str) -> None:
+        """Told when a turn has come to pass, and which path the checkpoint got in the end."""
+        self.last = [*turn.last[:-1], *((path, time) for _, time in turn.last[-1:])]
         self._mark = turn.mark

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ckptstore.checkpoint.attempt import file_tag
-from ckptstore.checkpoint.collector import Collected, Collector, private_listing
-from ckptstore.checkpoint.directory import isolated
-from ckptstore.checkpoint.history import copy_name
+from ckptstore.checkpoint.collector import Collected, Collector
+from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.errors import StorageUnavailableError
 from ckptstore.format.ledger import Entry, Ledger
+from ckptstore.format.naming import isolated
 from ckptstore.storage import LocalStore, MemoryStore, ObjectMeta, Payload, Store
 from ckptstore.testing import Fault, FaultyStore
 from tests.support.golden import GOLDEN
@@ -49,7 +49,7 @@ def collect(
     capabilities = replace(store.capabilities, conditional_delete=conditional, compare_and_swap=swap)
     directory = RunDirectory(store).directory()
     collector = Collector(directory, capabilities, lambda: reread or what)
-    private = private_listing(directory)
+    private = directory.private()
     return collector.collect(what, private=private, now=now, grace=lambda _: grace, listing=listing)
 
 
@@ -160,7 +160,7 @@ def test_the_grace_period_counts_from_the_copy_of_the_unlisting(
     store = MemoryStore(clock=ManualClock(written or 0.0))
     put(store, "ckpt-1")
     if written is not None:
-        store.put(copy_name(7), Payload.of(b""))
+        store.put(CheckpointDirectory(store).history.copy_name(7), Payload.of(b""))
     collected = collect(store, ledger(trash=[Entry("ckpt-1", ATTEMPT, seq=7)]), now=now, grace=60.0)
     assert (len(collected.waiting), len(collected.done)) == ((1, 0) if waits else (0, 1))
 

@@ -19,7 +19,6 @@ import pytest
 import ckptstore as ck
 from ckptstore._clock import SystemClock
 from ckptstore.checkpoint import CheckpointDirectory
-from ckptstore.checkpoint.history import copy_name
 from ckptstore.checkpoint.orphans import OrphanCollector
 from ckptstore.checkpoint.policies import EveryNHours, Within
 from ckptstore.checkpoint.pruning import Pruner
@@ -502,9 +501,9 @@ def test_row24_pins_that_are_none_hold_nothing_back(kind: str) -> None:
 
 
 def test_row24_a_pin_of_the_year_9999_holds_back_what_it_names_and_says_so(run: RunDirectory, path: Path) -> None:
-    from ckptstore.checkpoint.pins import pins_of
+    from ckptstore.checkpoint.pins import Pins
 
-    pin = path / f"{pins_of(run.ledger.listed[0])}{'0' * 32}"
+    pin = path / f"{Pins(run.directory().file).of(run.ledger.listed[0])}{'0' * 32}"
     pin.parent.mkdir(parents=True)
     pin.write_bytes(b"")
     os.utime(pin, (253370764800, 253370764800))
@@ -521,7 +520,8 @@ def test_row45_a_forged_copy_in_the_history_is_not_believed(run: RunDirectory, w
     seq = run.ledger.seq + 1
     data = replace(run.ledger, seq=seq)
     entry = Entry(name, "c" * 32, seq=1 if where == "trash" else 0)
-    run.store.put(copy_name(seq), Payload.of(replace(data, **{where: (entry, *data.listed[:0])}).to_bytes()))
+    copy = run.directory().history.copy_name(seq)
+    run.store.put(copy, Payload.of(replace(data, **{where: (entry, *data.listed[:0])}).to_bytes()))
     run.store.delete(["checkpoint"])
     before = around(run)
     with pytest.raises(ck.StateError):

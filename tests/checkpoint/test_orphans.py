@@ -19,6 +19,7 @@ from ckptstore.format.ledger import Ledger
 from ckptstore.format.state import CheckpointState
 from ckptstore.storage import Capabilities, LocalStore, ObjectMeta, Payload, Store, UploadNote, WrapperStore
 from ckptstore.testing import CrashError, Fault, FaultyStore
+from tests.support.golden import GOLDEN
 from tests.support.run_directory import RunDirectory, arrays
 
 DAY = 86400.0
@@ -287,6 +288,49 @@ def test_clocks_that_disagree_are_refused(run: RunDirectory) -> None:
     with pytest.raises(ck.ClockSkewError):
         OrphanCollector(run.directory(), ManualClock(run.clock.time() + 400)).collect()
     assert run.has("ckpt-3.meta")
+
+
+# -- V1 files, and .meta files with an ending of their own
+
+
+def lost(run: RunDirectory, *keys: str, attempt: str = LOST) -> list[str]:
+    """Files of a save that everybody has forgotten; those named as tables are tables."""
+    table = (GOLDEN / "09a_v1_basic" / "model.ckpt").read_bytes()
+    store = AttemptStore(run.store, Attempt("", attempt, run.ledger.id))
+    for key in keys:
+        store.put(key, Payload.of(b"graph" if "meta" in key or "mg" in key else table))
+    return sorted(keys)
+
+
+def test_shards_of_a_v1_save_that_nobody_knows_go(run: RunDirectory) -> None:
+    before = run.files
+    left = lost(run, "m-00000-of-00003", "m-00002-of-00003", "m.meta", "m.mg")
+    assert [meta.key for meta in gc(run).deleted] == left
+    assert run.files == before
+
+
+@pytest.mark.parametrize("keys", [("m", "m.mg"), ("m-00000-of-00001", "m.meta"), ("n.index", "n.mg")])
+def test_a_whole_one_is_told_and_goes_on_request_with_all_that_is_its(run: RunDirectory, keys: tuple[str, ...]) -> None:
+    before = run.files
+    left = lost(run, *keys)
+    alone = lost(run, "z.mg", attempt="7" * 32)
+    report = gc(run)
+    assert len(report.complete) == 1
+    assert [meta.key for meta in report.deleted] == alone
+    assert run.has(left[0])
+    report = gc(run, complete_orphans=True)
+    assert ([meta.key for meta in report.deleted], report.complete) == (left, [])
+    assert run.files == before
+
+
+def test_files_of_others_stay_whatever_they_are_called(run: RunDirectory) -> None:
+    for key in ("m", "m-00000-of-00002", "ckpt-1.mg", "notes.txt"):
+        run.store.put(key, Payload.of(b"somebody's"))
+    copied = "copy"
+    data, meta = run.store.get("ckpt-1.index")
+    run.store.create(copied, Payload.of(data), tag=meta.tag)
+    report = gc(run, complete_orphans=True, foreign_older_than=0.0)
+    assert (report.deleted, report.foreign) == ([], [])
 
 
 # -- uploads

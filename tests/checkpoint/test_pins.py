@@ -8,13 +8,16 @@ import pytest
 
 import ckptstore as ck
 from ckptstore.checkpoint.editing import set_pinned
-from ckptstore.checkpoint.pins import LIFETIME, PINS, expired_pins, is_pin, is_pinned, pins_of
+from ckptstore.checkpoint.pins import LIFETIME, PINS, Pins
+from ckptstore.checkpoint.state_file import StateFile
 from ckptstore.errors import PermissionDeniedError
 from ckptstore.format.ledger import Entry
 from ckptstore.format.state import CheckpointState
-from ckptstore.storage import ObjectMeta, Payload, WrapperStore
+from ckptstore.storage import MemoryStore, ObjectMeta, Payload, WrapperStore
 from ckptstore.testing import Fault, FaultyStore
 from tests.support.run_directory import RunDirectory, arrays
+
+OURS = Pins(StateFile(MemoryStore()))
 
 
 @pytest.fixture
@@ -34,38 +37,38 @@ def pins(run: RunDirectory) -> list[str]:
 
 def test_a_pin_is_of_one_save_of_one_name() -> None:
     entries = [Entry("a-1"), Entry("a-1", "0" * 32), Entry("a-1", "1" * 32), Entry("a-11"), Entry("b-1", "0" * 32)]
-    where = [pins_of(entry) for entry in entries]
+    where = [OURS.of(entry) for entry in entries]
     assert len(set(where)) == len(entries)
     for index, entry in enumerate(entries):
         pin = ObjectMeta(f"{where[index]}{'a' * 32}", 0, "1", 0.0)
-        assert is_pin(pin.key)
-        assert [is_pinned(other, [pin], 0.0) for other in entries] == [other is entry for other in entries]
+        assert OURS.is_pin(pin.key)
+        assert [OURS.hold(other, [pin], 0.0) for other in entries] == [other is entry for other in entries]
 
 
 def test_a_pin_outlives_what_becomes_of_the_entry() -> None:
     listed = Entry("a-1", "0" * 32, time=5.0, pinned=True)
-    assert pins_of(listed) == pins_of(Entry("a-1", "0" * 32, seq=7))
+    assert OURS.of(listed) == OURS.of(Entry("a-1", "0" * 32, seq=7))
 
 
 @pytest.mark.parametrize("key", [PINS, f"{PINS}x", f"{PINS}{'0' * 49}", f"{PINS}{'0' * 16}-{'0' * 33}", f"x{PINS}"])
 def test_what_is_no_pin(key: str) -> None:
-    assert not is_pin(key)
-    assert expired_pins([ObjectMeta(key, 0, "1", 0.0)], 1e9) == []
+    assert not OURS.is_pin(key)
+    assert OURS.expired([ObjectMeta(key, 0, "1", 0.0)], 1e9) == []
 
 
 def test_a_name_that_is_not_utf8_has_pins_too() -> None:
-    assert is_pin(f"{pins_of(Entry(chr(0xDC80)))}{'0' * 32}")
+    assert OURS.is_pin(f"{OURS.of(Entry(chr(0xDC80)))}{'0' * 32}")
 
 
 def test_a_pin_counts_for_an_hour_by_the_stores_clock() -> None:
     entry = Entry("a-1")
-    pin = ObjectMeta(f"{pins_of(entry)}{'0' * 32}", 0, "1", 1000.0)
+    pin = ObjectMeta(f"{OURS.of(entry)}{'0' * 32}", 0, "1", 1000.0)
     for now, counts in ((0.0, True), (1000.0, True), (1000.0 + LIFETIME, True), (1001.0 + LIFETIME, False)):
-        assert is_pinned(entry, [pin], now) is counts
-        assert expired_pins([pin], now) == ([] if counts else [pin.key])
+        assert OURS.hold(entry, [pin], now) is counts
+        assert OURS.expired([pin], now) == ([] if counts else [pin.key])
     # Where the store does not tell the time, no pin is ever taken for a dead reader's.
-    assert is_pinned(entry, [pin], None)
-    assert is_pinned(entry, [ObjectMeta(pin.key, 0, "1", None)], 1e9)
+    assert OURS.hold(entry, [pin], None)
+    assert OURS.hold(entry, [ObjectMeta(pin.key, 0, "1", None)], 1e9)
 
 
 # -- readers
@@ -75,7 +78,7 @@ def test_a_reader_pins_and_takes_its_pin_back(run: RunDirectory) -> None:
     manager = run.manager()
     with manager.reader(1), manager.reader(1), manager.reader(2):
         assert len(pins(run)) == 3
-        assert sum(is_pinned(run.ledger.listed[0], list(run.store.list(PINS)), run.clock.time()) for _ in "x") == 1
+        assert sum(OURS.hold(run.ledger.listed[0], list(run.store.list(PINS)), run.clock.time()) for _ in "x") == 1
     assert pins(run) == []
     manager.restore(1)
     assert pins(run) == []

@@ -11,7 +11,7 @@ import pytest
 
 import ckptstore as ck
 from ckptstore.checkpoint.editing import set_pinned
-from ckptstore.checkpoint.history import COPIES, HISTORY, copy_name
+from ckptstore.checkpoint.history import COPIES
 from ckptstore.checkpoint.repair import RepairReport, repair
 from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.state import CheckpointState
@@ -166,7 +166,7 @@ def test_a_repair_that_comes_second_changes_nothing(run: RunDirectory) -> None:
 
 
 def newest_copy(run: RunDirectory) -> str:
-    return max(key for key in run.everything if key.startswith(HISTORY))
+    return max(key for key in run.everything if key.startswith(run.directory().history.prefix))
 
 
 @pytest.mark.parametrize("how", ["empty", "flipped", "another seq", "TensorFlow's", "unsafe"])
@@ -201,7 +201,7 @@ def test_a_copy_that_is_damaged_on_the_way_is_read_again(run: RunDirectory) -> N
     class Flaky(WrapperStore):
         def get(self, key: str, *, limit: int | None = None) -> object:
             data, meta = self.inner.get(key, limit=limit)
-            if key.startswith(HISTORY) and not flipped:
+            if key.startswith(run.directory().history.prefix) and not flipped:
                 flipped.append(key)
                 return b"?" + data[1:], meta
             return data, meta
@@ -216,9 +216,9 @@ def test_the_history_holds_the_last_copies_and_goes_on_after_a_repair(run: RunDi
     run.save(*range(4, 44), every=1.0)
     damage(run, "missing")
     repair(run.directory())
-    assert run.has(copy_name(run.ledger.seq))
+    assert run.has(run.directory().history.copy_name(run.ledger.seq))
     run.prune(1)
-    copies = [key for key in run.everything if key.startswith(HISTORY)]
+    copies = [key for key in run.everything if key.startswith(run.directory().history.prefix)]
     assert COPIES <= len(copies) <= COPIES + 2
     damage(run, "missing")
     assert repair(run.directory()).listed == ["ckpt-1", "ckpt-43"]
@@ -228,7 +228,9 @@ def test_the_history_holds_the_last_copies_and_goes_on_after_a_repair(run: RunDi
 
 
 def without_history(run: RunDirectory) -> None:
-    run.store.delete([key for key in run.everything if key.startswith(HISTORY) or key == "checkpoint"])
+    run.store.delete(
+        [key for key in run.everything if key.startswith(run.directory().history.prefix) or key == "checkpoint"]
+    )
 
 
 def test_a_listing_is_not_gone_by_without_leave(run: RunDirectory) -> None:

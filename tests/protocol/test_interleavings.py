@@ -98,7 +98,7 @@ def no_second_look(patch: pytest.MonkeyPatch) -> None:
 
 
 def pins_are_not_looked_for(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(collector, "is_pinned", lambda *_: False)
+    patch.setattr(pins.Pins, "hold", lambda *_: False)
 
 
 def the_open_list_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:

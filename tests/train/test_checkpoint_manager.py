@@ -12,6 +12,7 @@ import pytest
 import ckptstore as ck
 from ckptstore.checkpoint.retention import sweep_as_saver
 from ckptstore.format.ledger import Entry
+from ckptstore.format.state import CheckpointState
 from ckptstore.storage import LocalStore, MemoryStore, Store
 from ckptstore.testing import Fault, FaultyStore, ManualClock
 from ckptstore.train import checkpoint_manager
@@ -127,10 +128,30 @@ def test_the_savers_rule_comes_out_as_in_tensorflow() -> None:
 
 
 @pytest.mark.parametrize("case", ["none", "zero"])
-def test_the_saver_lists_nothing_when_it_keeps_all(case: str) -> None:
-    """golden/07b: and so the state file names the newest alone."""
-    assert sweep_as_saver([Entry("m-1", time=1.0)], None if case == "none" else 0, 1.0, 0.0).listed == ()
-    assert all(said[2] == [] for said in expectation("07b_max_to_keep_none_1")[case])
+def test_the_saver_lists_the_newest_alone_when_it_keeps_all(case: str) -> None:
+    """golden/07b: whatever the hours, and nothing is deleted."""
+    listed: tuple[Entry, ...] = ()
+    preserved: tuple[Entry, ...] = ()
+    for number, (files, state, _) in enumerate(expectation("07b_max_to_keep_none_1")[case], 1):
+        new = Entry(f"m-{number}", time=float(number))
+        sweep = sweep_as_saver([*listed, new], None if case == "none" else 0, 1.0, 5.0)
+        assert sweep.listed == (new,)
+        assert CheckpointState.from_bytes(state.encode()).all_model_checkpoint_paths == (new.prefix,)
+        assert (sweep.preserved, sweep.removed, sweep.mark) == (listed, (), 5.0)
+        listed, preserved = sweep.listed, (*preserved, *sweep.preserved)
+        assert {f"{entry.prefix}.index" for entry in (*preserved, *listed)} == {f for f in files if "index" in f}
+
+
+def test_the_saver_keeps_five_of_seven_as_in_tensorflow() -> None:
+    """golden/07."""
+    listed: tuple[Entry, ...] = ()
+    for said in expectation("07_keep_5_of_7")["history"]:
+        new = Entry(f"model.ckpt-{said['after_step']}", time=0.0)
+        sweep = sweep_as_saver([*listed, new], 5, 10_000.0, 1e9)
+        listed = sweep.listed
+        assert [entry.prefix for entry in listed] == said["last_checkpoints"]
+        assert sweep.preserved == ()
+        assert all(f"{entry.prefix}.index" not in said["files"] for entry in sweep.removed)
 
 
 def test_the_saver_that_keeps_one(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""What ops compute, on numpy: a family of ops in each module. Importing this package registers them all."""
+
+from ckptstore.graph.kernels import (
+    arithmetic,
+    comparison,
+    effects,
+    filling,
+    gather,
+    matrix,
+    optimizers,
+    random,
+    reduction,
+    segment,
+    sets,
+    shape,
+    slicing,
+    strings,
+    tensor_array,
+    tensor_list,
+    unary,
+    variables,
+)
+from ckptstore.graph.kernels.registry import KERNELS, Array, Attributes, kernel
+from ckptstore.graph.kernels.state import STATEFUL, State, Variable
+
+__all__ = [
+    "KERNELS",
+    "STATEFUL",
+    "Array",
+    "Attributes",
+    "State",
+    "Variable",
+    "arithmetic",
+    "comparison",
+    "effects",
+    "filling",
+    "gather",
+    "kernel",
+    "matrix",
+    "optimizers",
+    "random",
+    "reduction",
+    "segment",
+    "sets",
+    "shape",
+    "slicing",
+    "strings",
+    "tensor_array",
+    "tensor_list",
+    "unary",
+    "variables",
+]
