@@ -117,7 +117,8 @@ def walk(url: str, options: Options = None) -> None:
     meta = imported.export_meta_graph(f"{url}/combined.json", as_json=True)
     again = ck.load_meta_graph(f"{url}/combined.json", storage_options=options)
     print("read back from JSON, it is the same:", again.to_bytes() == meta.to_bytes())
-    print("meta_info_def:", meta.meta_info_def.tensorflow_version, [op.name for op in meta.meta_info_def.stripped_op_list.op])
+    info = meta.meta_info_def
+    print("meta_info_def:", info.tensorflow_version, [op.name for op in info.stripped_op_list.op])
     print("graph_def:", [node.name for node in meta.graph_def.node if not node.name.startswith("save")])
     print("saver_def:", meta.saver_def.save_tensor_name, meta.saver_def.restore_op_name, meta.saver_def.max_to_keep)
     print("collection_def:", {key: len(items) for key, items in meta.collections.items()})

@@ -26,9 +26,11 @@ from ckptstore.errors import (
     CommitUnknownError,
     FencedError,
     SaveAbortedError,
+    StateError,
     StateMissingError,
     StorageError,
     StorageUnavailableError,
+    UnsupportedError,
 )
 from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import isolated
@@ -255,7 +257,11 @@ class Session:
     # -- inside
 
     def _is_named_elsewhere(self, prefix: str) -> bool:
-        return any(entry.prefix == prefix for entry in self._directory.neighbours.entries(self._directory.private()))
+        try:
+            others = self._directory.neighbours.entries(self._directory.private())
+        except (StateError, UnsupportedError):
+            return True  # what cannot be read may name it
+        return any(entry.prefix == prefix for entry in others)
 
     def _tidied(self, ledger: Ledger) -> Ledger:
         def rest(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -36,7 +37,6 @@ from ckptstore.storage import Store, check_key, from_url
 from ckptstore.train.background import BackgroundSaves, staged
 from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import stored_items
-from ckptstore.train.item_graph import graph_of
 from ckptstore.train.items import flatten
 from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, latest_last, stored_metrics
 
@@ -116,7 +116,10 @@ class CheckpointManager:
         self._interval = as_count(save_interval_steps, "save_interval_steps")
         self._max_shard_bytes = None if max_shard_bytes is None else as_count(max_shard_bytes, "max_shard_bytes")
         self._object_based = object_based
-        self._meta_graph = meta_graph
+        # Loaded for those who want it alone: a job that resumes should not wait for it.
+        self._graph_of: Callable[[Mapping[str, Any]], Any] | None = None
+        if meta_graph:
+            self._graph_of = importlib.import_module("ckptstore.train.item_graph").graph_of
         self._clock = clock or SystemClock()
         self._store: Store = from_url(directory, storage_options)
         self._path = os.fspath(directory)
@@ -295,7 +298,7 @@ class CheckpointManager:
         items = stored_items(flat, object_based=self._object_based, save_counter=number)
         for name, value in items.items():
             writer.add(name, value)
-        meta = info.encode(graph_of(items) if self._meta_graph else None)
+        meta = info.encode(None if self._graph_of is None else self._graph_of(items))
 
         def plan(ledger: Ledger, new: Entry) -> Sweep:
             replaced = [entry for entry in ledger.live if parse_step(entry.prefix) == number]

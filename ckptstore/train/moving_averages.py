@@ -138,10 +138,11 @@ class ExponentialMovingAverage:
         rest = [v for v in graph.get_collection(GraphKeys.GLOBAL_VARIABLES) if v not in seen]
         for variable in dict.fromkeys(averaged):
             _put(out, self.average_name(variable), variable)
+        averages = set(out)  # the variables that hold them are not restored themselves
         for variable in rest:
             info = variable.save_slice_info
             name = variable.op.name if info is None else info.full_name
-            if name not in out or info is not None:
+            if name not in averages:
                 _put(out, name, variable)
         return out
 
@@ -195,14 +196,10 @@ class ExponentialMovingAverage:
 
     def _rate(self) -> np.float32:
         """1 - decay, as single floats, as TensorFlow computes it."""
-        decay: Any = np.float32(self._decay)
+        decay = np.float32(self._decay)
         if self._num_updates is not None:
-            number = self._num_updates
-            value = (
-                number() if callable(number) else number.numpy() if callable(getattr(number, "numpy", None)) else number
-            )
-            count = np.float32(value)
-            decay = min(decay, (np.float32(1.0) + count) / (np.float32(10.0) + count))
+            count = np.float32(_number(self._num_updates))
+            decay = np.float32(min(decay, (np.float32(1.0) + count) / (np.float32(10.0) + count)))
         return np.float32(np.float32(1.0) - decay)
 
     def _update(self, variable: Variable) -> None:
@@ -257,6 +254,13 @@ class ExponentialMovingAverage:
         factor = 1.0 - graph.create_op("Pow", [1.0 - rate, counted.outputs[0]]).outputs[0]
         value = graph.create_op("RealDiv", [new.outputs[0], factor]).outputs[0]
         return graph.create_op("Assign", [average.handle, value], colocate_with=average.op)
+
+
+def _number(value: Any) -> Any:
+    """The number that a variable, a function, or a number itself stands for."""
+    if callable(getattr(value, "numpy", None)):
+        return value.numpy()
+    return value() if callable(value) else value
 
 
 def _parts(items: Iterable[Any]) -> Iterator[Averaged]:

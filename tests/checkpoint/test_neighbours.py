@@ -128,6 +128,8 @@ def test_gc_stops_if_it_is_not_known_what_the_other_names(two: Two) -> None:
             two.store.put(key, Payload.of(b"damaged, too"))
     with pytest.raises(StateCorruptError):
         two.gc(two.one)
+    two.one.restart()
+    assert two.one.save("n", 3).startswith("r-")  # saving goes on, under a name that nobody can have
 
 
 @pytest.mark.parametrize("options", [{}, {"complete_orphans": True, "foreign_older_than": 0.0}])

@@ -40,7 +40,8 @@ def state(directory: str | Path = ".", name: str = "checkpoint") -> str:
 
 
 def listed(*paths: str) -> str:
-    return "".join([f'model_checkpoint_path: "{paths[-1]}"\n', *(f'all_model_checkpoint_paths: "{p}"\n' for p in paths)])
+    lines = [f'all_model_checkpoint_paths: "{path}"\n' for path in paths]
+    return "".join([f'model_checkpoint_path: "{paths[-1]}"\n', *lines])
 
 
 def two() -> tuple[ck.Variable, ck.Variable]:
@@ -131,9 +132,17 @@ def test_steps_names_and_suffixes() -> None:
 
 @pytest.mark.parametrize(
     ("step", "name"),
-    [(3, "m-3"), (np.int64(3), "m-3"), (np.array(3), "m-3"), (-1, "m--1"), (True, "m-1"), ("step", "m-9"), ("step:0", "m-9"),
-     ("double:0", "m-18")],
-)  # fmt: skip
+    [
+        (3, "m-3"),
+        (np.int64(3), "m-3"),
+        (np.array(3), "m-3"),
+        (-1, "m--1"),
+        (True, "m-1"),
+        ("step", "m-9"),
+        ("step:0", "m-9"),
+        ("double:0", "m-18"),
+    ],
+)
 def test_ways_to_say_the_step(step: Any, name: str) -> None:
     counter = ck.Variable(np.int64(9), name="step")
     ck.raw_ops.Mul(x=counter, y=np.int64(2), name="double")

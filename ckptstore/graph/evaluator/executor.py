@@ -44,6 +44,8 @@ CONTROL_FLOW = frozenset(
 )  # fmt: skip
 """The ops that this module computes itself."""
 
+# What these give shares its memory with what they take, in TensorFlow too.
+_SHARING = frozenset(["ExpandDims", "Identity", "IdentityN", "Reshape", "Squeeze", "StopGradient"])
 _ENTER = frozenset(["Enter", "RefEnter"])
 _EXIT = frozenset(["Exit", "RefExit"])
 _NEXT = frozenset(["NextIteration", "RefNextIteration"])
@@ -193,7 +195,17 @@ class Executor:
                 name=step.name,
             ) from error
         outputs = list(found) if isinstance(found, list | tuple) else [found]
-        return [np.asarray(value) if isinstance(value, np.generic) else value for value in outputs]
+        return [self._settled(step, value) for value in outputs]
+
+    def _settled(self, step: Step, value: Value) -> Value:
+        """The value as an array: numpy gives a scalar, of strings the bytes themselves, where the rank is 0."""
+        if isinstance(value, bytes):
+            return np.asarray(value, object)
+        if isinstance(value, np.generic):
+            return np.asarray(value)
+        if isinstance(value, np.ndarray) and step.op not in _SHARING and self._state.shares(value):
+            return value.copy()
+        return value
 
     # -- what comes out
 

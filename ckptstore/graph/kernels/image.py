@@ -36,7 +36,7 @@ def _scale(attrs: Attributes, extent: int, outputs: int) -> Any:
 def _sources(attrs: Attributes, extent: int, outputs: int) -> Array:
     """Where each output pixel lies along an axis of the input, in pixels; computed in float32 as TensorFlow does."""
     at, scale = np.arange(outputs, dtype=_F), _scale(attrs, extent, outputs)
-    return (at + _F(0.5)) * scale - _F(0.5) if attrs["half_pixel_centers"] else at * scale
+    return np.asarray((at + _F(0.5)) * scale - _F(0.5) if attrs["half_pixel_centers"] else at * scale)
 
 
 def _linear(attrs: Attributes, extent: int, outputs: int) -> tuple[Array, Array, Array]:
@@ -71,7 +71,7 @@ def _resize_nearest_neighbor(attrs: Attributes, images: Array, size: Array) -> A
         source = (at + _F(0.5)) * scale if attrs["half_pixel_centers"] else at * scale
         # Halves are rounded up.
         source = np.floor(source + _F(0.5)) if attrs["align_corners"] else np.floor(source)
-        return np.minimum(source.astype(np.int64), extent - 1)
+        return np.asarray(np.minimum(source.astype(np.int64), extent - 1))
 
     height, width = _sizes(attrs, images, size)
     return images[:, nearest(images.shape[1], height)][:, :, nearest(images.shape[2], width)]

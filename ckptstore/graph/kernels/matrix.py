@@ -129,8 +129,8 @@ def _matrix_diag_v3(attrs: Attributes, x: Array, k: Array, num_rows: Array, num_
     if rows == -1 and columns == -1:
         rows = columns = max(least_rows, least_columns)
     rows, columns = (least_rows if rows == -1 else rows), (least_columns if columns == -1 else columns)
-    if rows < least_rows or columns < least_columns:
-        raise ValueError(f"diagonals of {longest} do not fit into {rows} rows and {columns} columns")
+    if rows < least_rows or columns < least_columns or (rows > least_rows and columns > least_columns):
+        raise ValueError(f"diagonals of {longest} are not those of {rows} rows and {columns} columns")
     out = np.full((*bands.shape[:-2], rows, columns), padding, x.dtype)
     for diagonal in range(low, high + 1):
         length = min(rows + min(diagonal, 0), columns - max(diagonal, 0))

@@ -17,7 +17,7 @@ from ckptstore.graph.kernels.variables import returned
 @stateful("ApplyGradientDescent", "ResourceApplyGradientDescent")
 def _gradient_descent(state: State, node: str, attrs: Attributes, variable: Variable, lr: Array, delta: Array) -> Any:
     del node, attrs
-    state.write(variable, np.asarray(state.read(variable) - lr * delta))
+    state.update(variable, np.asarray(state.read(variable) - lr * delta))
     return returned(variable)
 
 
@@ -35,8 +35,8 @@ def _momentum(
     del node
     total = np.asarray(state.read(accumulator) * momentum + grad)
     step = grad * lr + total * momentum * lr if attrs.get("use_nesterov") else total * lr
-    state.write(variable, np.asarray(state.read(variable) - step))
-    state.write(accumulator, total)
+    state.update(variable, np.asarray(state.read(variable) - step))
+    state.update(accumulator, total)
     return returned(variable)
 
 
@@ -48,8 +48,8 @@ def _adagrad(
     total = state.read(accumulator)
     if attrs.get("update_slots", True):
         total = np.asarray(total + grad * grad)
-        state.write(accumulator, total)
-    state.write(variable, np.asarray(state.read(variable) - lr * grad / np.sqrt(total)))
+        state.update(accumulator, total)
+    state.update(variable, np.asarray(state.read(variable) - lr * grad / np.sqrt(total)))
     return returned(variable)
 
 
@@ -71,9 +71,9 @@ def _rms_prop(
     one = grad.dtype.type(1)
     squares = state.read(ms) + (grad * grad - state.read(ms)) * (one - rho)
     step = state.read(mom) * momentum + grad * lr / np.sqrt(squares + epsilon)
-    state.write(ms, np.asarray(squares))
-    state.write(mom, np.asarray(step))
-    state.write(variable, np.asarray(state.read(variable) - step))
+    state.update(ms, np.asarray(squares))
+    state.update(mom, np.asarray(step))
+    state.update(variable, np.asarray(state.read(variable) - step))
     return returned(variable)
 
 
@@ -99,7 +99,7 @@ def _adam(
     mean = state.read(m) + (grad - state.read(m)) * (one - beta1)
     square = state.read(v) + (grad * grad - state.read(v)) * (one - beta2)
     ahead = mean * beta1 + grad * (one - beta1) if attrs.get("use_nesterov") else mean
-    state.write(m, np.asarray(mean))
-    state.write(v, np.asarray(square))
-    state.write(variable, np.asarray(state.read(variable) - rate * ahead / (np.sqrt(square) + epsilon)))
+    state.update(m, np.asarray(mean))
+    state.update(v, np.asarray(square))
+    state.update(variable, np.asarray(state.read(variable) - rate * ahead / (np.sqrt(square) + epsilon)))
     return returned(variable)

@@ -18,13 +18,12 @@ def _quantized(attrs: Attributes, x: Array, low: Array, high: Array) -> Array:
         raise ValueError(f"num_bits must be between 2 and 16, not {bits}")
     first, last = np.float32(1 if attrs["narrow_range"] else 0), np.float32(2**bits - 1)
     half = np.float32(0.5)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = (high - low) / (last - first)
-        zero = np.clip(np.floor(first - low / scale + half), first, last)
-        least, greatest = (first - zero) * scale, (last - zero) * scale
-        inverse = np.float32(1) / scale
-        steps = np.floor((np.clip(x, least, greatest) - least) * inverse - np.floor(-least * inverse + half) + half)
-        out = steps * scale
+    scale = (high - low) / (last - first)
+    zero = np.clip(np.floor(first - low / scale + half), first, last)
+    least, greatest = (first - zero) * scale, (last - zero) * scale
+    inverse = np.float32(1) / scale
+    steps = np.floor((np.clip(x, least, greatest) - least) * inverse - np.floor(-least * inverse + half) + half)
+    out = steps * scale
     return np.asarray(np.where((low == 0) & (high == 0), np.float32(0), out))
 
 

@@ -38,10 +38,11 @@ def _check_sorted(x: Array, ids: Array) -> int:
 
 
 def _sorted(function: Any, x: Array, ids: Array, first: Callable[[Array], Any]) -> Array:
-    """Segments that do not occur are 0."""
+    """Segments that do not occur are 0, and as a product 1."""
     count = _check_sorted(x, ids)
     out = _combined(function, x, ids, count, first(x))
-    out[~np.isin(np.arange(count), ids)] = 0
+    if function is not np.multiply:
+        out[~np.isin(np.arange(count), ids)] = 0
     return out
 
 
@@ -49,7 +50,7 @@ def _register(op: str, function: Any, first: Callable[[Array], Any]) -> None:
     @kernel(f"Segment{op}")
     def in_order(attrs: Attributes, x: Array, ids: Array) -> Array:
         del attrs
-        return _sorted(function, x, ids, lambda x: 1 if op == "Prod" else first(x))
+        return _sorted(function, x, ids, first)
 
     @kernel(f"UnsortedSegment{op}")
     def unsorted(attrs: Attributes, x: Array, ids: Array, num: Array) -> Array:

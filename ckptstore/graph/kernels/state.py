@@ -34,7 +34,8 @@ class Variable:
 class State:
     """What outlives a run: the values of variables, and the generators of random numbers.
 
-    Arrays are replaced, and never changed in place: what was read before an assignment stays as it was.
+    What was read from a handle stays as it was. What was read from a reference changes with the variable when an op
+    works on it in place, as in TensorFlow: averages of variables are computed from what was read before the step.
 
     Args:
         variables: Values by the names of variables; assignments are written to it.
@@ -42,6 +43,7 @@ class State:
 
     def __init__(self, variables: MutableMapping[str, Array]) -> None:
         self._variables = variables
+        self._owned: dict[str, Array] = {}
         self._generators: dict[str, np.random.Generator] = {}
 
     def has(self, variable: Variable) -> bool:
@@ -66,7 +68,25 @@ class State:
                 f"The variable {variable.name!r} is {variable.dtype}, and the value given for it {value.dtype}.",
                 name=variable.name,
             )
+        if variable.is_reference and self._owned.get(variable.name) is not value:
+            value = np.array(value)  # the caller's own array is never changed in place
+            self._variables[variable.name] = self._owned[variable.name] = value
         return value
+
+    def update(self, variable: Variable, value: Array) -> None:
+        """Makes it its value, as ops do that work in place.
+
+        Raises:
+            ValueError: It is of another type.
+        """
+        if variable.is_reference and value.dtype == variable.dtype.numpy:
+            self.read(variable)[...] = value
+        else:
+            self.write(variable, value)
+
+    def shares(self, value: Array) -> bool:
+        """Whether an array is a view of something that may change in place."""
+        return bool(self._owned) and value.base is not None
 
     def write(self, variable: Variable, value: Array) -> None:
         """Makes it its value.

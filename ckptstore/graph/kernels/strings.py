@@ -29,13 +29,13 @@ def _string_join(attrs: Attributes, *inputs: Array) -> Array:
 
 @kernel("ReduceJoin")
 def _reduce_join(attrs: Attributes, x: Array, axes: Array) -> Array:
-    """The axes are walked in the order in which they are named, the last of them fastest."""
+    """The first axis that is named is joined first."""
     separator, keep = attrs.get("separator", b""), attrs.get("keep_dims", False)
     if not axes.size and x.ndim:
         return x
     along = axes_of(axes, x.ndim)
     kept = [i for i in range(x.ndim) if i not in along]
-    rows = np.transpose(x, [*kept, *along]).reshape([x.shape[i] for i in kept] + [-1])
+    rows = np.transpose(x, [*kept, *reversed(along)]).reshape([x.shape[i] for i in kept] + [-1])
     out = np.empty(rows.shape[:-1], object)
     for place in itertools.product(*map(range, out.shape)):
         out[place] = separator.join(rows[place].tolist())
@@ -80,10 +80,14 @@ def _substr(attrs: Attributes, x: Array, pos: Array, length: Array) -> Array:
     return _mapped(cut, object, x, pos, length)
 
 
-def _compiled(pattern: bytes) -> re.Pattern[bytes]:
-    """Python's syntax and RE2's agree in what is common."""
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _compiled(pattern: bytes) -> re.Pattern[str]:
+    """Python's syntax and RE2's agree in what is common; RE2 reads UTF-8, and its classes are those of ASCII."""
     try:
-        return re.compile(pattern.replace(rb"\z", rb"\Z"))
+        return re.compile(_text(pattern).replace(r"\z", r"\Z"), re.ASCII)
     except re.error as error:
         raise ValueError(f"the pattern {pattern!r} is not one that Python reads: {error}") from error
 
@@ -91,21 +95,23 @@ def _compiled(pattern: bytes) -> re.Pattern[bytes]:
 @kernel("StaticRegexFullMatch")
 def _static_regex_full_match(attrs: Attributes, x: Array) -> Array:
     pattern = _compiled(attrs["pattern"])
-    return _mapped(lambda s: pattern.fullmatch(s) is not None, np.bool_, x)
+    return _mapped(lambda s: pattern.fullmatch(_text(s)) is not None, np.bool_, x)
 
 
 @kernel("RegexFullMatch")
 def _regex_full_match(attrs: Attributes, x: Array, pattern: Array) -> Array:
     del attrs
     compiled = _compiled(pattern.item())
-    return _mapped(lambda s: compiled.fullmatch(s) is not None, np.bool_, x)
+    return _mapped(lambda s: compiled.fullmatch(_text(s)) is not None, np.bool_, x)
 
 
 def _replaced(attrs: Attributes, x: Array, pattern: bytes, rewrite: bytes) -> Array:
     compiled = _compiled(pattern)
-    template = re.sub(rb"\\([0-9])", rb"\\g<\1>", rewrite)
+    template = re.sub(r"\\([0-9])", r"\\g<\1>", _text(rewrite))
     count = 0 if attrs.get("replace_global", True) else 1
-    return _mapped(lambda s: compiled.sub(template, s, count=count), object, x)
+    return _mapped(
+        lambda s: compiled.sub(template, _text(s), count=count).encode("utf-8", "surrogateescape"), object, x
+    )
 
 
 @kernel("RegexReplace")

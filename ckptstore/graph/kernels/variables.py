@@ -84,7 +84,7 @@ def _register_update(function: Callable[..., Any], *ops: str) -> None:
         before = state.read(variable)
         if before.shape != value.shape:
             raise ValueError(f"{list(value.shape)} is not the shape of {variable.name!r}, {list(before.shape)}")
-        state.write(variable, np.asarray(function(before, value), before.dtype))
+        state.update(variable, np.asarray(function(before, value), before.dtype))
         return returned(variable)
 
 
@@ -99,7 +99,7 @@ def _register_scatter(change: Callable[[Array, Array, Array], Any], *ops: str) -
         value = state.read(variable).copy()
         check_indices(indices, value.shape[0])
         change(value, indices, updates)
-        state.write(variable, value)
+        state.update(variable, value)
         return returned(variable)
 
 
