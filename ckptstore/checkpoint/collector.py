@@ -132,6 +132,8 @@ class Collector:
                 out.blocked[entry] = "a file of it was replaced meanwhile"
             elif entry not in out.blocked:
                 out.done.append(entry)
+                if _is_isolated(entry):  # the directory was this attempt's alone
+                    self._directory.store.remove_directory(entry.prefix.partition("/")[0])
         stale = [*self._directory.history.outdated(private, ledger), *self._pins.expired(private, now)]
         if stale:
             self._directory.store.delete(stale)

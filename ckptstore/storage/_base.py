@@ -293,6 +293,15 @@ class Store(abc.ABC):
             StorageError: One or more could not be deleted; the message names them. The others are gone.
         """
 
+    def remove_directory(self, name: str) -> None:  # noqa: B027 - most stores have none
+        """Removes a directory below the store's own, if it is empty. Nobody may write into it at the same moment.
+
+        Stores without directories do nothing, and what cannot be removed stays.
+
+        Args:
+            name: The keys in it would begin with this and a "/".
+        """
+
     def create_upload(self, key: str, *, tag: str | None = None, create_only: bool = False) -> Upload:
         """Begins a multipart upload. Nothing shows at the key until `complete_upload`.
 

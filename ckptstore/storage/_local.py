@@ -267,6 +267,11 @@ class LocalStore(Store):
             self._sync_parents(versions)
         return spared
 
+    def remove_directory(self, name: str) -> None:
+        """See `Store.remove_directory`."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self._file(_check(name)))
+
     # ---- files ----
 
     def _split(self, key: str) -> tuple[bytes, bytes]:

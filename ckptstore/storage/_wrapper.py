@@ -77,6 +77,10 @@ class WrapperStore(Store):
         """See `Store.delete`."""
         self._inner.delete(keys)
 
+    def remove_directory(self, name: str) -> None:
+        """See `Store.remove_directory`."""
+        self._inner.remove_directory(name)
+
     def create_upload(self, key: str, *, tag: str | None = None, create_only: bool = False) -> Upload:
         """See `Store.create_upload`."""
         return self._inner.create_upload(key, tag=tag, create_only=create_only)

@@ -435,6 +435,16 @@ class StoreTests(ConditionalTests, UploadTests):
         store.delete(f"k{number}" for number in range(1, 20))
         assert self.raw_keys() == {"k0"}
 
+    def test_remove_directory_takes_nothing_but_empty_ones(self, store: Store) -> None:
+        store.put("d/a", Payload.of(b"x"))
+        store.remove_directory("d")
+        store.remove_directory("nothing")
+        assert self.raw_keys() == {"d/a"}
+        store.delete(["d/a"])
+        store.remove_directory("d")
+        store.put("d/a", Payload.of(b"y"))
+        assert store.get("d/a")[0] == b"y"
+
     def test_delete_is_not_by_prefix(self, store: Store) -> None:
         for key in ["ckpt-1", "ckpt-10", "d/ckpt-1"]:
             self.raw_put(key, b"x")

@@ -200,7 +200,8 @@ class ExponentialMovingAverage:
         if self._num_updates is not None:
             count = np.float32(_number(self._num_updates))
             decay = np.float32(min(decay, (np.float32(1.0) + count) / (np.float32(10.0) + count)))
-        return np.float32(np.float32(1.0) - decay)
+        rate: np.float32 = np.float32(1.0) - decay
+        return rate
 
     def _update(self, variable: Variable) -> None:
         average = self._averages[variable]

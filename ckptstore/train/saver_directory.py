@@ -134,7 +134,7 @@ class SaverDirectory:
         return Sweep(
             (*stay, replace(new, time=None)),  # TensorFlow's Saver notes no times
             tuple(listed[name] for name in listed if name in preserved),
-            tuple(listed.get(name, Entry(name)) for name in sorted(gone)),
+            tuple(listed[name] for name in sorted(gone) if name in listed),
             0.0,
         )
 

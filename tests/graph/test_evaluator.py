@@ -237,6 +237,19 @@ def test_what_was_read_by_reference_changes_with_the_variable(op: str, change: s
     assert given.tolist() == [0]
 
 
+def test_a_variable_assigned_from_another_does_not_share_its_memory() -> None:
+    build = Builder()
+    build.variable("v", (1,))
+    build.variable("w", (1,))
+    build.const("one", np.ones(1, np.float32))
+    build("read", "Identity", "v", T=FLOAT)
+    build("copy", "Assign", "w", "read", T=FLOAT)
+    build("add", "AssignAdd", "v", "one", "^copy", T=FLOAT)
+    variables = {"v": np.zeros(1, np.float32)}
+    build.run("add", None, variables)
+    assert (variables["v"].tolist(), variables["w"].tolist()) == ([1], [0])
+
+
 def test_what_was_read_from_a_handle_stays() -> None:
     build = Builder()
     build.variable("v", (1,), "VarHandleOp")
@@ -374,6 +387,19 @@ def test_what_a_dead_branch_controls_does_not_run() -> None:
         variables = {"v": np.float32(5)}
         build.run("add", {"p": pred, "x": 1.0}, variables)
         assert variables["v"] == value
+
+
+@pytest.mark.parametrize(("index", "value"), [(0, 3), (1, -3), (2, 9), (7, 9)])
+def test_one_of_many_branches_lives(index: int, value: float) -> None:
+    build = Builder()
+    build.placeholder("x")
+    build.graph_def.node[-1].op = "PlaceholderV2"
+    build.const("i", np.int32(index))
+    build("switch", "_SwitchN", "x", "i", T=FLOAT, num_outs=3)
+    build("b", "Neg", "switch:1", T=FLOAT)
+    build("c", "Square", "switch:2", T=FLOAT)
+    build("merge", "Merge", "switch:0", "b", "c", T=FLOAT, N=3)
+    assert build.run("merge:0", {"x": 3.0}) == value
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 3000])

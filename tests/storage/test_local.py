@@ -894,3 +894,14 @@ def test_no_descriptor_is_left_open(store, root):
         work()
     assert len(os.listdir("/proc/self/fd")) == before
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > before
+
+
+def test_an_empty_directory_can_be_removed(tmp_path):
+    store = LocalStore(str(tmp_path))
+    store.put("d/a", Payload.of(b"x"))
+    store.delete(["d/a"])
+    assert (tmp_path / "d").is_dir()  # somebody may be about to write into it
+    store.remove_directory("d")
+    assert not (tmp_path / "d").exists()
+    store.put("d/a", Payload.of(b"x"))
+    assert store.get("d/a")[0] == b"x"

@@ -201,6 +201,7 @@ def test_a_path_that_is_saved_again_and_again() -> None:
         assert saver.save("run/model") == "run/model"
         assert files("run") == ["checkpoint", "model.data-00000-of-00001", "model.index", "model.meta"]
         assert state("run") == listed("model")
+        assert not [p for p in Path("run").iterdir() if p.is_dir() and p.name != ".ckptstore"]
         assert saver.last_checkpoints == ["run/model"]
         assert ck.load_variable("run/model", "v").tolist() == [number] * 3
     again = ck.Saver([value])  # another process would do the same

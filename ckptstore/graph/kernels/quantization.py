@@ -22,9 +22,9 @@ def _quantized(attrs: Attributes, x: Array, low: Array, high: Array) -> Array:
     zero = np.clip(np.floor(first - low / scale + half), first, last)
     least, greatest = (first - zero) * scale, (last - zero) * scale
     inverse = np.float32(1) / scale
-    steps = np.floor((np.clip(x, least, greatest) - least) * inverse - np.floor(-least * inverse + half) + half)
-    out = steps * scale
-    return np.asarray(np.where((low == 0) & (high == 0), np.float32(0), out))
+    inside = np.minimum(np.maximum(x, least), greatest)  # numpy 1's clip takes a bound of NaN for none
+    steps = np.floor((inside - least) * inverse - np.floor(-least * inverse + half) + half)
+    return np.asarray(np.where((low == 0) & (high == 0), np.float32(0), steps * scale))
 
 
 @kernel("FakeQuantWithMinMaxArgs")

@@ -96,7 +96,7 @@ class State:
         """
         if value.dtype != variable.dtype.numpy:
             raise ValueError(f"{value.dtype} cannot be assigned to the variable {variable.name!r} of {variable.dtype}")
-        self._variables[variable.name] = value.copy() if value.base is not None else value
+        self._variables[variable.name] = np.array(value)  # it may be what was read from another variable
 
     def generator(self, node: str, attrs: Attributes) -> np.random.Generator:
         """The generator of a node. With a seed, it gives the same numbers from the start of every evaluator."""
