@@ -204,6 +204,12 @@ KNOWN = [
     ),
     known(
         "AvgPool",
+        {"ksize": [1, 3, 3, 1], "strides": [1, 1, 1, 1], "padding": b"SAME"},
+        [grid(1, 2, 2, 1)],
+        ([1, 2, 2, 1], [2.5, 2.5, 2.5, 2.5]),
+    ),
+    known(
+        "AvgPool",
         {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1], "padding": b"SAME"},
         [grid(1, 3, 3, 1)],
         ([1, 2, 2, 1], [3, 4.5, 7.5, 9]),
