@@ -28,7 +28,7 @@ from ckptstore.graph.variable import Variable
 from ckptstore.storage import from_url, join_path, split_path
 from ckptstore.train.checkpoint_management import Options, Path, get_checkpoint_mtimes
 from ckptstore.train.checkpoint_utils import load_checkpoint
-from ckptstore.train.meta_graph_files import Form, write_meta_graph_file
+from ckptstore.train.meta_graph_files import export_meta_graph, write_meta_graph_file
 from ckptstore.train.saveables import Saveable, declarations, of_specs, reshaped, saveables
 from ckptstore.train.saver_directory import SaverDirectory, find_checkpoint
 from ckptstore.train.saver_rule import SaverRule
@@ -432,22 +432,19 @@ class Saver:
         """
         if save_debug_info:
             raise InvalidArgumentError("save_debug_info is not supported: nodes made here have no stack traces.")
-        meta = MetaGraph(
-            export_graph(
-                self._graph,
-                self._saver_def if self._saver_def.restore_op_name else None,
-                collection_list=collection_list,
-                export_scope=export_scope,
-                clear_devices=clear_devices,
-                clear_extraneous_savers=clear_extraneous_savers,
-                strip_default_attrs=strip_default_attrs,
-            )
+        return export_meta_graph(
+            filename,
+            self._graph,
+            self._saver_def if self._saver_def.restore_op_name else None,
+            collection_list,
+            as_text,
+            export_scope,
+            clear_devices,
+            clear_extraneous_savers,
+            strip_default_attrs,
+            as_json=as_json,
+            storage_options=self._storage_options,
         )
-        if filename is not None:
-            write_meta_graph_file(
-                filename, Form.of(as_text=as_text, as_json=as_json).encode(meta), self._storage_options
-            )
-        return meta
 
     # -- inside
 
