@@ -13,12 +13,27 @@ import traceback
 from collections.abc import Sequence
 
 from ckptstore._version import __version__
-from ckptstore.cli import convert, cp, diff, gc, inspect, ls, pin, prune, repair, rm, unpin, verify
+from ckptstore.cli import (
+    convert,
+    cp,
+    diff,
+    freeze,
+    gc,
+    inspect,
+    ls,
+    meta,
+    pin,
+    prune,
+    repair,
+    rm,
+    unpin,
+    verify,
+)
 from ckptstore.cli._arguments import CommandParser, add_common_arguments
 from ckptstore.cli._output import Output
 from ckptstore.errors import CheckpointError, DataLossError
 
-COMMANDS = (ls, inspect, verify, diff, cp, convert, prune, pin, unpin, rm, gc, repair)
+COMMANDS = (ls, inspect, meta, verify, diff, cp, convert, freeze, prune, pin, unpin, rm, gc, repair)
 
 FAILED, USAGE, BAD_DATA, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 

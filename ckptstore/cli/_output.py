@@ -92,6 +92,14 @@ class Output:
         """Writes one JSON document."""
         _write(self._out, to_json(value))
 
+    def document(self, text: str) -> None:
+        """Writes a text of several lines: as it is, but to a terminal, which it could steer."""
+        if self._out.isatty():
+            for line in text.splitlines():
+                self.line(line)
+        else:
+            _write(self._out, text.removesuffix("\n"))
+
     def error(self, text: str) -> None:
         """Says on stderr, in one line, what failed."""
         self.note("error: " + " ".join(part.strip() for part in text.splitlines()))

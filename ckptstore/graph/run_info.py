@@ -101,9 +101,17 @@ class RunInfo:
             DataLossError: It is no MetaGraphDef, or our record in it is damaged.
         """
         try:
-            meta = MetaGraphDef.FromString(data)
+            return cls.of_graph(MetaGraphDef.FromString(data))
         except DecodeError as error:
             raise DataLossError("it is no MetaGraphDef") from error
+
+    @classmethod
+    def of_graph(cls, meta: MetaGraphDef) -> RunInfo:
+        """The record in a MetaGraphDef; see `decode`.
+
+        Raises:
+            DataLossError: It is damaged.
+        """
         if COLLECTION not in meta.collection_def:
             return cls()
         try:

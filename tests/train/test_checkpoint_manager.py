@@ -536,3 +536,27 @@ def test_a_save_that_fails_takes_its_data_away_again(store: MemoryStore, monkeyp
     with pytest.raises(ck.StorageFullError):
         manager.save(2, {"v": 2})  # data, and the meta file that finds the disk full
     assert {m.key for m in store.list()} == before
+
+
+@pytest.mark.parametrize("object_based", [False, True])
+def test_a_graph_in_the_meta_file(object_based: bool, tmp_path: Path) -> None:
+    """Only if asked for; the record of the run is there either way, and ckptstore and TensorFlow can import it."""
+    items = {"layer": {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, "step": np.int64(3)}
+    if not object_based:
+        items["emb"] = ck.Partitioned.split(np.arange(8.0).reshape(4, 2), 2)
+    with ck.CheckpointManager(tmp_path / "plain") as manager:
+        path = manager.save(1, items, metadata={"a": 1})
+        assert not ck.load_meta_graph(f"{path}.meta").nodes
+    with ck.CheckpointManager(tmp_path / "graph", meta_graph=True, object_based=object_based) as manager:
+        path = manager.save(1, items, metrics={"loss": 0.5}, metadata={"a": 1})
+        assert (manager.metadata(), manager.metrics()) == ({"a": 1}, {"loss": 0.5})
+        meta = ck.load_meta_graph(f"{path}.meta")
+        assert meta.saver_def is not None
+        graph = ck.Graph()
+        saver = ck.import_meta_graph(meta, graph=graph)
+        assert saver is not None
+        saver.restore(path)
+        name = "layer/w/.ATTRIBUTES/VARIABLE_VALUE" if object_based else "layer/w"
+        assert graph.values[name].tolist() == items["layer"]["w"].tolist()
+        if not object_based:
+            assert [graph.values[f"emb/part_{i}"].tolist() for i in range(2)] == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
