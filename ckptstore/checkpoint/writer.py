@@ -178,7 +178,8 @@ class CheckpointWriter:
             return False
         index = FileIndex(self._directory.store.list(stem(contents.name)))
         name = contents.name
-        return not (index.bundle(name) or index.v1(name) or index.has(meta_name(name, contents.meta_suffix)))
+        found = {meta.key for meta in (*index.bundle(name), *index.v1(name))} - {meta_name(name)}
+        return not (found or (contents.meta is not None and index.has(meta_name(name, contents.meta_suffix))))
 
     def _commit(self, attempt: Attempt, written: dict[str, ObjectMeta], change: Callable[[Ledger], Ledger]) -> Ledger:
         try:

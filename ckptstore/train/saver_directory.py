@@ -11,11 +11,12 @@ from ckptstore._clock import Clock
 from ckptstore._proto.saver_pb2 import SaverDef
 from ckptstore.bundle import BundleWriter, TensorSink, V1BundleWriter
 from ckptstore.checkpoint import CheckpointDirectory
+from ckptstore.checkpoint.files import delete_files, files_of, v1_files_of
 from ckptstore.checkpoint.retention import Sweep
 from ckptstore.checkpoint.writer import CheckpointWriter
-from ckptstore.errors import CheckpointError
+from ckptstore.errors import CheckpointError, CheckpointExistsError, NotFoundError
 from ckptstore.format.ledger import Entry, Ledger
-from ckptstore.format.naming import meta_name, plain
+from ckptstore.format.naming import meta_name, plain, stem
 from ckptstore.storage import Payload, Store, from_url, join_path, split_path
 from ckptstore.train.checkpoint_management import Options
 from ckptstore.train.saveables import Saveable
@@ -27,7 +28,9 @@ class _Tenure:
 
     def __init__(self, store: Store, state: str) -> None:
         self.store = store
-        self.writer = CheckpointWriter(CheckpointDirectory(store, state, unlisted_allowed=True))
+        self.directory = CheckpointDirectory(store, state, unlisted_allowed=True)
+        self.writer = CheckpointWriter(self.directory)
+        self.loose: set[str] = set()  # what was written here and is listed nowhere
         self.lock = threading.Lock()
         weakref.finalize(self, store.close)
 
@@ -87,7 +90,7 @@ class SaverDirectory:
         Args:
             path: Its path, as the user gave it, with the step.
             saveables: What is in it.
-            meta: The bytes of its MetaGraph, or None for none.
+            meta: The bytes of its MetaGraph. None: none, but where it replaces one that has a MetaGraph, that stays.
             meta_suffix: The ending of the MetaGraph's file.
             sharded: One file per device.
             version: SaverDef.V1 or V2.
@@ -104,39 +107,38 @@ class SaverDirectory:
 
         def plan(ledger: Ledger, new: Entry) -> Sweep:
             nonlocal turn
-            listed = {entry.prefix: entry for entry in ledger.listed}
-            pinned = {p for p, _ in rule.last if (k := self.key(p)) in listed and listed[k].pinned}
+            names = {entry.prefix for entry in ledger.listed if entry.pinned}
+            pinned = {path for path, _ in rule.last if self.key(path) in names}
             turn = rule.turn(self._full(path, key, wanted), now, pinned)
-            return self._swept(listed, new, wanted, turn, rule)
+            return self._swept(ledger, new, wanted, turn, rule)
 
         with self._tenure.lock:
+            if meta is None:
+                meta = self._old_meta(wanted, meta_suffix)
+            if wanted in self._tenure.loose:  # its own files, that count nowhere
+                self._delete_files(wanted, meta_suffix)
             name, _ = self._tenure.writer.save(key, sink, meta, now, plan, meta_suffix=meta_suffix, settle=True)
         if turn is None:
             raise AssertionError("committed without a plan")
         saved = self._full(path, key, name)
         rule.take(turn, saved)
         self._saved.add(name)
+        self._tenure.loose.discard(wanted)
         removed = turn.removed
         return saved, None if removed is None or self.key(removed) is not None else removed
 
-    def _swept(self, listed: dict[str, Entry], new: Entry, wanted: str, turn: Turn, rule: SaverRule) -> Sweep:
+    def _swept(self, ledger: Ledger, new: Entry, wanted: str, turn: Turn, rule: SaverRule) -> Sweep:
+        listed = [entry for entry in ledger.listed if entry.prefix != new.prefix]
         # A save of the same name replaces the one before it.
-        gone = {name for name in listed if plain(name) == wanted and name != new.prefix}
-        preserved: set[str] = set()
-        if (removed := self.key(turn.removed)) is not None:
-            gone.add(removed)
-        if (kept := self.key(turn.preserved)) is not None:
-            preserved.add(kept)
+        gone = [entry for entry in ledger.live if plain(entry.prefix) == wanted and entry.prefix != new.prefix]
+        gone += [entry for entry in listed if entry.prefix == self.key(turn.removed) and entry not in gone]
+        leaving = {self.key(turn.preserved)}
         if not rule.max_to_keep:  # TensorFlow then lists the newest alone, and deletes nothing
-            preserved |= self._saved & set(listed)
-        preserved -= gone
-        stay = [entry for name, entry in listed.items() if name not in gone | preserved and name != new.prefix]
-        return Sweep(
-            (*stay, replace(new, time=None)),  # TensorFlow's Saver notes no times
-            tuple(listed[name] for name in listed if name in preserved),
-            tuple(listed[name] for name in sorted(gone) if name in listed),
-            0.0,
-        )
+            leaving |= self._saved
+        preserved = [entry for entry in listed if entry.prefix in leaving and entry not in gone]
+        stay = [entry for entry in listed if entry not in gone and entry not in preserved]
+        # TensorFlow's Saver notes no times.
+        return Sweep((*stay, replace(new, time=None)), tuple(preserved), tuple(gone), 0.0)
 
     def remove(self, path: str) -> None:
         """Unlists and deletes a checkpoint that is not the latest one of the directory."""
@@ -165,16 +167,52 @@ class SaverDirectory:
 
         Returns:
             Its path.
+
+        Raises:
+            CheckpointExistsError: The state file lists one of that name.
         """
         key = split_path(path)[1]
         sink = collected(self._store, saveables, sharded=sharded, version=version)
         name = sink.name(key)
+        ledger = self._tenure.directory.ledger()
+        if ledger is not None and any(plain(entry.prefix) == name for entry in ledger.live):
+            raise CheckpointExistsError(
+                f"{self._store.path(name)} counts as a checkpoint; to replace it, save it with write_state=True, and "
+                "otherwise under another name.",
+                path=self._store.path(name),
+            )
+        if meta is None:
+            meta = self._old_meta(name, meta_suffix)
+        self._delete_files(name, meta_suffix)
+        self._tenure.loose.add(name)
         sink.move(self._store, key)
         sink.write_data()
         if meta is not None:
             self._store.put(meta_name(key, meta_suffix), Payload.of(meta))
         sink.write_index()
         return self._full(path, key, name)
+
+    def _old_meta(self, name: str, meta_suffix: str) -> bytes | None:
+        """The MetaGraph of what a save of that name replaces."""
+        ledger = self._tenure.writer.session.ledger
+        live = () if ledger is None else ledger.live
+        found = [entry.prefix for entry in live if plain(entry.prefix) == name]
+        if not found and name not in self._tenure.loose:
+            return None
+        key = meta_name((found or [name])[-1], meta_suffix)
+        try:
+            # One without a tag is no save's: somebody has exported it there, and it stays by itself.
+            own = name in self._tenure.loose or self._store.head(key).tag is not None
+            return self._store.get(key)[0] if own else None
+        except NotFoundError:
+            return None
+
+    def _delete_files(self, name: str, meta_suffix: str) -> None:
+        listing = list(self._store.list(stem(name)))
+        loose = v1_files_of(name, listing) if name in self._tenure.loose else []
+        named = [meta for meta in listing if meta.key == meta_name(name, meta_suffix)]
+        files = {meta.key: meta for meta in (*files_of(name, listing), *loose, *named)}
+        delete_files(self._store, list(files.values()), conditional=False)
 
     def key(self, path: str | None) -> str | None:
         """The name in this directory of a path in a Saver's list; None if it is in another one."""

@@ -310,6 +310,21 @@ def test_unlisted_saves_and_then_a_listed_one() -> None:
     assert saver.last_checkpoints == []
     assert saver.save("m", global_step=2) == "m-2"
     assert state() == listed("m-2")
+    assert saver.save("m", global_step=1) == "m-1"  # over its own files that counted nowhere
+    assert state() == listed("m-2", "m-1")
+    with pytest.raises(ck.CheckpointExistsError, match="write_state=True"):
+        saver.save("m", global_step=2, write_state=False)
+
+
+@pytest.mark.parametrize("keep", [None, 3])
+def test_a_preserved_name_that_is_saved_again(keep: int | None) -> None:
+    v, _ = two()
+    saver = ck.Saver(max_to_keep=keep)
+    for step in (1, 2, 1, 3, 1):
+        v.assign([float(step)])
+        assert saver.save("m", global_step=step) == f"m-{step}"
+    assert state() == listed(*(["m-2", "m-3", "m-1"] if keep else ["m-1"]))
+    assert [name for name in files() if name.endswith(".index")] == ["m-1.index", "m-2.index", "m-3.index"]
 
 
 def test_nothing_to_save() -> None:
@@ -696,3 +711,39 @@ def test_a_moved_directory() -> None:
     shutil.move("here", "there")
     assert ck.latest_checkpoint("there") == "there/m-1"
     assert 'model_checkpoint_path: "m-1"' in state("there")
+
+
+def test_a_metagraph_that_is_written_once() -> None:
+    """Later saves of the same path leave it there, as TensorFlow does."""
+    v, _ = two()
+    saver = ck.Saver()
+    saver.save("m")
+    first = Path("m.meta").read_bytes()
+    for value in (2.0, 3.0):
+        v.assign([value])
+        assert saver.save("m", write_meta_graph=False) == "m"
+        assert Path("m.meta").read_bytes() == first
+    saver.export_meta_graph("other/n.meta")
+    for _ in range(3):
+        assert saver.save("other/n", write_meta_graph=False) == "other/n"
+    assert Path("other/n.meta").read_bytes() == first
+    for _ in range(2):
+        saver.save("loose", write_meta_graph=False, write_state=False)
+    assert "loose.meta" not in files()
+    saver.save("loose", write_state=False)
+    saver.save("loose", write_meta_graph=False, write_state=False)
+    assert Path("loose.meta").read_bytes() == first
+
+
+def test_strangers_files_are_not_overwritten() -> None:
+    """A name that holds files which no state file lists: the new checkpoint goes beside them."""
+    v, _ = two()
+    ck.save("m-1", {"other": np.ones(2)})
+    saver = ck.Saver()
+    path = saver.save("m", global_step=1)
+    assert path != "m-1"
+    assert ck.latest_checkpoint(".") == f"./{path}"
+    assert list(ck.restore("m-1")) == ["other"]
+    v.assign([0.0])
+    saver.restore(path)
+    assert v.numpy() == [1.0]
