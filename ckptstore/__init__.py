@@ -87,10 +87,12 @@ if TYPE_CHECKING:
     from ckptstore.graph.freeze import convert_variables_to_constants
     from ckptstore.graph.graph import Graph, get_default_graph, reset_default_graph
     from ckptstore.graph.meta_graph import MetaGraph
+    from ckptstore.graph.partitioned_variable import PartitionedVariable
+    from ckptstore.graph.slice_info import SaveSliceInfo
     from ckptstore.graph.subgraph import extract_sub_graph
     from ckptstore.graph.tensor import Operation, Tensor
     from ckptstore.graph.training_nodes import remove_training_nodes
-    from ckptstore.graph.variable import PartitionedVariable, SaveSliceInfo, Variable
+    from ckptstore.graph.variable import Variable
     from ckptstore.train.checkpoint_management import (
         checkpoint_exists,
         checkpoints_iterator,
@@ -255,13 +257,13 @@ _LAZY = {
     "MetaGraphWarning": "ckptstore.graph.exporting",
     "Operation": "ckptstore.graph.tensor",
     "Partitioned": "ckptstore.bundle",
-    "PartitionedVariable": "ckptstore.graph.variable",
+    "PartitionedVariable": "ckptstore.graph.partitioned_variable",
     "Policy": "ckptstore.checkpoint.policies",
     "Preemption": "ckptstore.train.preemption",
     "RestoreReport": "ckptstore.checkpoint.restored",
     "Restored": "ckptstore.checkpoint.restored",
     "RetentionWarning": "ckptstore.checkpoint.writer",
-    "SaveSliceInfo": "ckptstore.graph.variable",
+    "SaveSliceInfo": "ckptstore.graph.slice_info",
     "Saver": "ckptstore.train.saver",
     "SaverDef": "ckptstore._proto.saver_pb2",
     "SystemClock": "ckptstore._clock",

@@ -14,8 +14,9 @@ from ckptstore.graph.collections import VARIABLES
 from ckptstore.graph.graph import Graph
 from ckptstore.graph.names import split_tensor
 from ckptstore.graph.save_nodes import SaveSpec
+from ckptstore.graph.slice_info import SaveSliceInfo
 from ckptstore.graph.tensor import Operation, Tensor
-from ckptstore.graph.variable import SaveSliceInfo, Variable
+from ckptstore.graph.variable import Variable
 
 _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
 _RESTORES = frozenset(["RestoreV2", "RestoreSlice", "Restore"])

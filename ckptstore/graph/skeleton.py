@@ -9,8 +9,9 @@ from ckptstore.format.dtypes import DType
 from ckptstore.graph.graph import Graph
 from ckptstore.graph.names import as_node
 from ckptstore.graph.save_nodes import SaveSpec
+from ckptstore.graph.slice_info import SaveSliceInfo
 from ckptstore.graph.tensors import filled
-from ckptstore.graph.variable import SaveSliceInfo, Variable
+from ckptstore.graph.variable import Variable
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from ckptstore.checkpoint.restored import RestoreReport
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
 from ckptstore.graph.collections import GraphKeys
 from ckptstore.graph.graph import Graph, get_default_graph
+from ckptstore.graph.partitioned_variable import PartitionedVariable
+from ckptstore.graph.slice_info import SaveSliceInfo
 from ckptstore.graph.tensor import Operation, Tensor
-from ckptstore.graph.variable import PartitionedVariable, SaveSliceInfo, Variable
+from ckptstore.graph.variable import Variable
 from ckptstore.train.checkpoint_management import Options, Path
 from ckptstore.train.checkpoint_utils import load_checkpoint
 

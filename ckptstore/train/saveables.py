@@ -21,9 +21,11 @@ from ckptstore.format.tensor import as_array
 from ckptstore.graph.collections import GraphKeys
 from ckptstore.graph.devices import canonical
 from ckptstore.graph.graph import Graph
+from ckptstore.graph.partitioned_variable import PartitionedVariable
 from ckptstore.graph.save_nodes import SaveSpec
 from ckptstore.graph.skeleton import Declaration
-from ckptstore.graph.variable import PartitionedVariable, SaveSliceInfo, Variable
+from ckptstore.graph.slice_info import SaveSliceInfo
+from ckptstore.graph.variable import Variable
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ import numpy as np
 
 from ckptstore._proto.saver_pb2 import SaverDef
 from ckptstore.graph.graph import Graph
+from ckptstore.graph.partitioned_variable import PartitionedVariable
 from ckptstore.graph.save_nodes import SaveNodes, SaveSpec
-from ckptstore.graph.variable import PartitionedVariable, Variable
+from ckptstore.graph.variable import Variable
 
 
 def rng(seed: int) -> np.random.RandomState:
