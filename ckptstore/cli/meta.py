@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ckptstore.cli._arguments import storage_options
 from ckptstore.cli._meta_file import meta_file
 from ckptstore.cli._output import Column, Output, Table
-from ckptstore.cli._text import count_text
+from ckptstore.cli._text import count_text, number_text, time_text
 
 if TYPE_CHECKING:
     from ckptstore.graph.attributes import Shape
@@ -25,26 +26,27 @@ PATH is a checkpoint's prefix, a directory (then its latest checkpoint), or a fi
 written to a file, and without them the binary form is.
 """
 
-_SHOWN = 12
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("path", metavar="PATH", help="a checkpoint, a directory, or a file; or the URL of one")
-    parser.add_argument("--text", action="store_true", help="print all of it in protobuf's text format")
-    parser.add_argument(
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--text", action="store_true", help="print all of it in protobuf's text format")
+    shown.add_argument(
         "--nodes", metavar="GLOB", nargs="?", const="*", help="list the nodes, or those whose name matches"
     )
-    parser.add_argument(
+    shown.add_argument(
         "--collections", metavar="KEY", nargs="?", const="*", help="list the items of collections, or of one"
     )
-    parser.add_argument("--out", metavar="FILE", help="write it to a file, or a URL")
+    parser.add_argument("--out", metavar="FILE", help="write it to a file, or a URL, in place of what is there")
+    parser.set_defaults(wrong_usage=parser.error)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Runs the command; returns the exit code."""
+    from ckptstore.errors import located
     from ckptstore.train.meta_graph_files import Form, load_meta_graph, write_meta_graph_file
 
+    _check_usage(args)
     options = storage_options(args)
     path = meta_file(args.path, options)
     meta = load_meta_graph(path, storage_options=options)
@@ -57,43 +59,92 @@ def run(args: argparse.Namespace, output: Output) -> int:
         output.document(meta.to_json())
     elif args.nodes is not None:
         _print_nodes(meta, args.nodes, output)
-    elif args.collections is not None:
-        _print_collections(meta, args.collections, output)
     else:
-        _print_summary(path, meta, output)
+        with located(path):
+            if args.collections is not None:
+                _print_collections(meta, args.collections, output)
+            else:
+                _print_summary(path, meta, output)
     return 0
 
 
+def _check_usage(args: argparse.Namespace) -> None:
+    """Refuses what the parser cannot: --json is every command's, and stands in no group of this one's."""
+    table = "--nodes" if args.nodes is not None else "--collections" if args.collections is not None else None
+    if args.json and (table or args.text):
+        args.wrong_usage(f"argument --json: not allowed with argument {table or '--text'}")
+    if args.out is not None and table:
+        args.wrong_usage(f"argument --out: not allowed with argument {table}")
+
+
+# -- the summary
+
+
 def _print_summary(path: str, meta: MetaGraph, output: Output) -> None:
+    lines = [("MetaGraph", path), *_graph_lines(meta), *_run_lines(meta)]  # all, or nothing if some of it is damaged
+    collections = ", ".join(f"{key} ({_kind(meta, key)} {len(items)})" for key, items in meta.collections.items())
+    table = _variables(meta)
+    for title, text in [*lines, ("collections", collections)]:
+        if text:
+            output.line(f"{title:<11}  {text}")
+    if table.rows:
+        output.line()
+        output.table(table)
+
+
+def _graph_lines(meta: MetaGraph) -> list[tuple[str, str]]:
+    graph = meta.graph_def
+    ops = sorted(meta.ops.items(), key=lambda item: (-item[1], item[0]))
+    devices = meta.devices
+    return [
+        ("graph", f"{count_text(len(graph.node), 'node')}, {count_text(len(graph.library.function), 'function')}"),
+        ("written by", _writer(meta)),
+        ("tags", ", ".join(meta.meta_info_def.tags)),
+        ("ops", ", ".join(f"{op} {count}" for op, count in ops)),
+        ("devices", ", ".join(f"{device or '(any)'} {count}" for device, count in devices.items() if any(devices))),
+        ("saver", _saver(meta)),
+        *(
+            ("signature", f"{key}: {_names(signature['inputs'])} -> {_names(signature['outputs'])}")
+            for key, signature in meta.signatures.items()
+        ),
+    ]
+
+
+def _writer(meta: MetaGraph) -> str:
+    info, versions = meta.meta_info_def, meta.graph_def.versions
+    git = f" ({info.tensorflow_git_version})" if info.tensorflow_git_version else ""
+    parts = [
+        f"TensorFlow {info.tensorflow_version}{git}" if info.tensorflow_version else "",
+        f"graph version {versions.producer}" if versions.producer else "",
+        f"readable from version {versions.min_consumer}" if versions.min_consumer else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _saver(meta: MetaGraph) -> str:
+    saver = meta.saver_def
+    if saver is None:
+        return ""
+    version = {0: "legacy", 1: "V1", 2: "V2"}.get(saver.version, str(saver.version))
+    return (
+        f"{version}{', sharded' if saver.sharded else ''}, keeps {saver.max_to_keep or 'all'}; "
+        f"{saver.filename_tensor_name} -> {saver.save_tensor_name}, {saver.restore_op_name}"
+    )
+
+
+def _run_lines(meta: MetaGraph) -> list[tuple[str, str]]:
     from ckptstore.graph.run_info import RunInfo
 
-    graph, info = meta.graph_def, meta.meta_info_def
-    output.line(path)
-    by = " ".join(filter(None, (info.tensorflow_version, info.tensorflow_git_version)))
-    counts = [count_text(len(graph.node), "node"), count_text(len(graph.library.function), "function")]
-    versions = f"version {graph.versions.producer}" if graph.versions.producer else ""
-    output.line(f"  graph: {', '.join(filter(None, [*counts, versions, f'written by {by}' if by else '']))}")
-    ops = [f"{op} {count}" for op, count in sorted(meta.ops.items(), key=lambda item: (-item[1], item[0]))]
-    if ops:
-        output.line(f"  ops: {_some(ops)}")
-    devices = [f"{device or '(any)'} {count}" for device, count in meta.devices.items()]
-    if set(meta.devices) - {""}:
-        output.line(f"  devices: {_some(devices)}")
-    if (saver := meta.saver_def) is not None:
-        kinds = {0: "legacy", 1: "V1", 2: "V2"}
-        keep = saver.max_to_keep or "all"
-        output.line(
-            f"  saver: {kinds.get(saver.version, saver.version)}{', sharded' if saver.sharded else ''}, keeps {keep}; "
-            f"{saver.filename_tensor_name} -> {saver.save_tensor_name}, {saver.restore_op_name}"
-        )
-    for key, signature in meta.signatures.items():
-        output.line(f"  signature {key}: {_names(signature['inputs'])} -> {_names(signature['outputs'])}")
     run = RunInfo.of_graph(meta.proto)
-    if run.step is not None:
-        output.line(f"  run: step {run.step}, metrics {dict(run.metrics)}, metadata {dict(run.metadata)}")
-    collections = [f"{key} ({_kind(meta, key)} {len(items)})" for key, items in meta.collections.items()]
-    if collections:
-        output.line(f"  collections: {', '.join(collections)}")
+    return [
+        ("step", "" if run.step is None else str(run.step)),
+        ("saved", "" if run.time is None else time_text(run.time)),
+        ("metrics", " ".join(f"{name}={number_text(value)}" for name, value in run.metrics.items())),
+        ("metadata", json.dumps(run.metadata, ensure_ascii=False) if run.metadata else ""),
+    ]
+
+
+def _variables(meta: MetaGraph) -> Table:
     table = Table([Column("VARIABLE", fold=True), Column("DTYPE"), Column("SHAPE"), Column("KIND"), Column("DEVICE")])
     for variable in meta.variables:
         kind = [
@@ -104,9 +155,10 @@ def _print_summary(path: str, meta: MetaGraph, output: Output) -> None:
         table.add(
             variable.name, str(variable.dtype), _shape(variable.shape), ", ".join(filter(None, kind)), variable.device
         )
-    if table.rows:
-        output.line()
-        output.table(table)
+    return table
+
+
+# -- nodes and collections
 
 
 def _print_nodes(meta: MetaGraph, pattern: str, output: Output) -> None:
@@ -121,6 +173,8 @@ def _print_nodes(meta: MetaGraph, pattern: str, output: Output) -> None:
             text = " ".join(_shape(decode_shape(shape)) for shape in shapes)
             table.add(node.name, node.op, " ".join(node.input), text, node.device)
     output.table(table)
+    if not table.rows:
+        output.note(f"no node's name matches {pattern!r}")
 
 
 def _print_collections(meta: MetaGraph, wanted: str, output: Output) -> None:
@@ -152,10 +206,5 @@ def _names(tensors: dict[str, str]) -> str:
     return ", ".join(f"{key}={name}" for key, name in tensors.items()) or "nothing"
 
 
-def _some(items: list[str]) -> str:
-    more = len(items) - _SHOWN
-    return ", ".join(items[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
 def _shape(shape: Shape) -> str:
-    return "?" if shape is None else f"[{','.join('?' if n is None else str(n) for n in shape)}]"
+    return "?" if shape is None else f"[{', '.join('?' if n is None else str(n) for n in shape)}]"

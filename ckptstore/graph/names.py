@@ -13,7 +13,7 @@ from ckptstore.errors import InvalidArgumentError
 
 _NODE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 _SCOPE = re.compile(r"[A-Za-z0-9_.\\/>-]*")
-_OUTPUT = re.compile(r"(.+):(\d+)", re.DOTALL)
+_OUTPUT = re.compile(r"(.+):([0-9]{1,9})", re.DOTALL)
 
 
 def split_tensor(name: str) -> tuple[str, int]:

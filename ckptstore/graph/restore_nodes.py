@@ -69,9 +69,11 @@ def _needed_by(operation: Operation) -> list[Operation]:
 
 
 def _spec(assignment: Operation, known: dict[str, Variable]) -> SaveSpec | None:
-    target, value = assignment.inputs[:2]
-    while value.op.type in _PASSING:
-        value = value.op.inputs[0]
+    target, value = _input(assignment, 0), _input(assignment, 1)
+    passed: set[str] = set()
+    while value.op.type in _PASSING and value.op.name not in passed:
+        passed.add(value.op.name)
+        value = _input(value.op, 0)
     if value.op.type not in _RESTORES:
         return None
     key, part = _names(value)
@@ -90,6 +92,15 @@ def _spec(assignment: Operation, known: dict[str, Variable]) -> SaveSpec | None:
         variable = Variable.of(target.op)
         variable.save_slice_info = info
     return SaveSpec(key, variable, sliced=True)
+
+
+def _input(operation: Operation, number: int) -> Tensor:
+    inputs = operation.inputs
+    if number >= len(inputs):
+        raise DataLossError(
+            f"the node {operation.name!r}, a {operation.type}, has {len(inputs)} inputs", name=operation.name
+        )
+    return inputs[number]
 
 
 def _names(value: Tensor) -> tuple[str, str]:

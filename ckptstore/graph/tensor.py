@@ -9,7 +9,6 @@ import numpy as np
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
 from ckptstore.format.dtypes import DType
 from ckptstore.graph.attributes import Shape, decode_attribute
-from ckptstore.graph.names import split_tensor
 from ckptstore.graph.operators import Operators
 
 if TYPE_CHECKING:
@@ -54,11 +53,12 @@ class Operation:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Its data inputs."""
-        return tuple(
-            self.graph.operation(node).outputs[number]
-            for node, number in (split_tensor(i) for i in self.node_def.input if not i.startswith("^"))
-        )
+        """Its data inputs.
+
+        Raises:
+            InvalidArgumentError: One of them is not there: the graph was imported, and is wrong.
+        """
+        return tuple(self.graph.tensor(name) for name in self.node_def.input if not name.startswith("^"))
 
     @property
     def control_inputs(self) -> tuple[Operation, ...]:

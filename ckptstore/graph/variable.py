@@ -174,7 +174,7 @@ class Variable(Operators):
         self._initializer = graph.operation(scope + definition.initializer_name)
         self._snapshot = tensor(definition.snapshot_name)
         named = definition.initial_value_name
-        inputs = self._initializer.inputs
+        inputs = () if named else self._initializer.inputs  # old files do not name it
         self._initial_value = tensor(named) if named else inputs[1] if len(inputs) > 1 else None
         self.trainable = definition.trainable
         self._replicas = (definition.synchronization, definition.aggregation)

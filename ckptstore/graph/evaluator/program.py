@@ -115,12 +115,12 @@ class Body:
             node, output = split_tensor(text)
             return (node, output) if node in self.nodes else self._lost(text, taker)
         node, _, rest = text.partition(":")
-        if node in self.arguments and node not in self.nodes:
+        if node in self.arguments and node not in self.nodes and _is_number(rest):
             return node, int(rest or 0)
-        if node not in self.nodes:
-            return self._lost(text, taker)
         name, _, number = rest.partition(":")
-        if not name or name.isdigit():
+        if node not in self.nodes or not _is_number(number):
+            return self._lost(text, taker)
+        if _is_number(name):
             return node, int(name or 0)
         definition = self.definition(self.nodes[node].op)
         first = 0
@@ -235,6 +235,8 @@ def compile_program(
             step.controls += position == CONTROL
             step.late += position != CONTROL and steps[at].op in ("NextIteration", "RefNextIteration")
         if step.op in ("Enter", "RefEnter"):
+            if "frame_name" not in step.attrs:
+                raise DataLossError(f"the node {name!r} enters a loop and does not say which", name=name)
             frame = step.attrs["frame_name"]
             enters[frame] = enters.get(frame, 0) + 1
     results = []
@@ -298,3 +300,8 @@ def _check_cycles(body: Body, inputs: Mapping[str, Inputs]) -> None:
     if remaining:
         name = min(remaining)
         raise DataLossError(f"the node {name!r} waits for itself, and there is no loop around it", name=name)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text says which of several; nothing means the first."""
+    return not text or (text.isascii() and text.isdigit() and len(text) < 10)
