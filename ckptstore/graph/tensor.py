@@ -139,7 +139,10 @@ class Tensor(Operators):
 
     def constant_value(self) -> np.ndarray[Any, Any] | None:
         """Its value if it is that of a constant, else None."""
-        return self.op.get_attr("value") if self.op.type == "Const" else None
+        if self.op.type != "Const":
+            return None
+        value = self.op.get_attr("value")
+        return value if isinstance(value, np.ndarray) else None
 
     def eval(self, feeds: Mapping[Any, Any] | None = None) -> Any:
         """Its value, with what it needs run first."""
