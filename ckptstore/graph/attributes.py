@@ -16,7 +16,7 @@ from ckptstore._proto.attr_value_pb2 import AttrValue
 from ckptstore._proto.tensor_pb2 import TensorProto
 from ckptstore._proto.tensor_shape_pb2 import TensorShapeProto
 from ckptstore.errors import DataLossError
-from ckptstore.format.dtypes import DType, by_number
+from ckptstore.format.dtypes import DType, as_dtype, by_number
 from ckptstore.format.tensor_proto import get_array
 
 REFERENCE = 100
@@ -133,8 +133,8 @@ def _append(attr: AttrValue, kind: str, item: Any) -> None:
         getattr(attr.list, {"string": "s", "int": "i", "float": "f", "bool": "b"}[kind]).append(_scalar(kind, item))
 
 
-def _number(dtype: DType | int) -> int:
-    return dtype if isinstance(dtype, int) else dtype.as_datatype_enum
+def _number(dtype: Any) -> int:
+    return dtype if isinstance(dtype, int) else as_dtype(dtype).as_datatype_enum
 
 
 def _scalar(kind: str, value: Any) -> Any:

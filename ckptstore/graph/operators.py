@@ -113,7 +113,7 @@ class Operators:
     def __matmul__(self, other: Any) -> Tensor:
         x = self.value()
         with self.graph.name_scope("matmul") as scope:
-            return self.graph.matmul(x, self.graph.as_tensor(other, "y", x.dtype), name=scope)
+            return self.graph.matmul(x, self.graph.as_tensor(other, "b", x.dtype), name=scope)
 
     def __rmatmul__(self, other: Any) -> Tensor:
         y = self.value()

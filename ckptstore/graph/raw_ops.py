@@ -17,6 +17,8 @@ from ckptstore.graph.graph import get_default_graph
 from ckptstore.graph.op_defs import op_def, op_defs
 from ckptstore.graph.operators import Operators
 
+_AXES = {"reduction_indices", "dim", "split_dim"}
+
 
 def make(op: str, /, *, name: str | None = None, **arguments: Any) -> Any:
     """Adds a node to the default graph.
@@ -36,6 +38,11 @@ def make(op: str, /, *, name: str | None = None, **arguments: Any) -> Any:
     definition = op_def(op)
     if definition is None:
         raise InvalidArgumentError(f"The op {op!r} is not known; dir(ckptstore.raw_ops) lists those that are.")
+    names = {argument.name for argument in definition.input_arg}
+    if "axis" in arguments and not any(attr.name == "axis" for attr in definition.attr):
+        # tf.raw_ops calls them all "axis"
+        for alias in _AXES & names:
+            arguments[alias] = arguments.pop("axis")
     missing = [argument.name for argument in definition.input_arg if argument.name not in arguments]
     if missing:
         raise InvalidArgumentError(f"{op} needs the inputs {', '.join(missing)}, by name.")
