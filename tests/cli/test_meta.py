@@ -60,7 +60,7 @@ def test_all_variables_are_told_of_as_tensorflow_lists_them(run: Run) -> None:
 
 def test_parts_devices_and_functions(run: Run) -> None:
     out = run("meta", str(GOLDEN / "05b_partitioned_resource" / "part.ckpt")).out
-    assert "emb/part_1     float32  [3, 4]  resource, part of emb" in out
+    assert "emb/part_1     float32  [3, 4]   resource, part of emb" in out
     said = head(run("meta", str(GOLDEN / "06b_sharded_devices" / "sh.ckpt-3")).out)
     assert said["saver"].startswith("V2, sharded, ")
     assert said["devices"].endswith("/device:CPU:2 16")
