@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from ckptstore._arguments import as_hours
 from ckptstore._clock import Clock, SystemClock
 from ckptstore._proto.saver_pb2 import SaverDef
 from ckptstore.checkpoint.restored import RestoreReport
-from ckptstore.errors import InvalidArgumentError
+from ckptstore.checkpoint.writer import RetentionWarning
+from ckptstore.errors import CheckpointError, InvalidArgumentError
 from ckptstore.format.naming import META_SUFFIX, STATE_FILE
 from ckptstore.graph.exporting import export_graph
 from ckptstore.graph.graph import Graph, get_default_graph
@@ -301,7 +303,14 @@ class Saver:
             rule=self._rule,
         )
         if elsewhere is not None:
-            self._opened(split_path(elsewhere)[0], state).remove(elsewhere)
+            try:
+                self._opened(split_path(elsewhere)[0], state).remove(elsewhere)
+            except CheckpointError as error:  # the save counts
+                warnings.warn(
+                    f"The checkpoint is saved; removing {elsewhere} failed ({error.message}).",
+                    RetentionWarning,
+                    stacklevel=2,
+                )
         return saved
 
     def _meta(self, *, strip_default_attrs: bool) -> bytes:

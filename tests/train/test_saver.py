@@ -289,6 +289,20 @@ def test_one_list_over_two_directories() -> None:
     assert state("a") == listed("m-2")
 
 
+def test_a_directory_of_the_list_that_is_gone() -> None:
+    """The save elsewhere counts all the same; the vanished directory is an error until the Saver begins anew."""
+    two()
+    saver = ck.Saver(max_to_keep=1)
+    saver.save("a/m", global_step=1)
+    shutil.rmtree("a")
+    with pytest.warns(ck.RetentionWarning, match="a/m-1"):
+        assert saver.save("b/m", global_step=2) == "b/m-2"
+    with pytest.raises(ck.StateMissingError):
+        saver.save("a/m", global_step=3)
+    saver.close()
+    assert saver.save("a/m", global_step=3) == "a/m-3"
+
+
 def test_pinned_checkpoints_stay() -> None:
     two()
     saver = ck.Saver(max_to_keep=1)
