@@ -26,6 +26,7 @@ PATH is a checkpoint's prefix, a directory (then its latest checkpoint), or a fi
 written to a file, and without them the binary form is.
 """
 
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's arguments."""
     parser.add_argument("path", metavar="PATH", help="a checkpoint, a directory, or a file; or the URL of one")
@@ -95,13 +96,13 @@ def _print_summary(path: str, meta: MetaGraph, output: Output) -> None:
 def _graph_lines(meta: MetaGraph) -> list[tuple[str, str]]:
     graph = meta.graph_def
     ops = sorted(meta.ops.items(), key=lambda item: (-item[1], item[0]))
-    devices = meta.devices
+    devices = meta.devices if any(meta.devices) else {}
     return [
         ("graph", f"{count_text(len(graph.node), 'node')}, {count_text(len(graph.library.function), 'function')}"),
         ("written by", _writer(meta)),
         ("tags", ", ".join(meta.meta_info_def.tags)),
         ("ops", ", ".join(f"{op} {count}" for op, count in ops)),
-        ("devices", ", ".join(f"{device or '(any)'} {count}" for device, count in devices.items() if any(devices))),
+        ("devices", ", ".join(f"{device or '(any)'} {count}" for device, count in devices.items())),
         ("saver", _saver(meta)),
         *(
             ("signature", f"{key}: {_names(signature['inputs'])} -> {_names(signature['outputs'])}")

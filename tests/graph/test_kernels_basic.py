@@ -206,3 +206,18 @@ def test_a_seed_gives_the_same_numbers_from_the_start() -> None:
     one, other = State({}).generator("a", attrs), State({}).generator("b", attrs)
     assert one.random(3).tolist() == other.random(3).tolist()
     assert State({}).generator("a", {}).random(3).tolist() != State({}).generator("a", {}).random(3).tolist()
+
+
+def test_what_overflows_or_is_no_number() -> None:
+    """As TensorFlow 2.21 answers."""
+    for dtype in (np.int8, np.int32, np.uint16):
+        top = np.iinfo(dtype).max
+        mean = KERNELS["Mean"]({"keep_dims": False}, np.array([top, top], dtype), np.array([0]))
+        assert (mean, np.asarray(mean).dtype) == (top, dtype)
+    x = np.array([1.0, np.nan, 3.0], np.float32)
+    assert KERNELS["ArgMax"]({}, x, np.array(0)) == 2
+    assert KERNELS["ArgMin"]({}, x, np.array(0)) == 0
+    half = KERNELS["UnsortedSegmentMax"]({}, np.float16([1.0]), np.array([1]), np.array(2))
+    assert np.asarray(half).tolist() == [-65504.0, 1.0]
+    with np.errstate(over="ignore"):  # as the evaluator has it
+        assert KERNELS["Lgamma"]({}, np.float64(1e308)) == np.inf

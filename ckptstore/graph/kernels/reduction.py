@@ -44,8 +44,9 @@ def _product(x: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def _mean(x: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
-    """Integers are cut towards zero, and their sum wraps in their own type."""
-    total = _total(x, axis=axis, keepdims=keepdims)
+    """Integers are cut towards zero; the sum of 64-bit ones wraps."""
+    whole = x.astype(np.int64) if x.dtype.kind in "iu" and x.dtype.itemsize < 8 else x
+    total = _total(whole, axis=axis, keepdims=keepdims)
     count = int(np.prod([x.shape[i] for i in axis], dtype=np.int64))
     if x.dtype.kind not in "iu":
         return np.asarray(total / np.asarray(count, total.real.dtype))
@@ -85,18 +86,21 @@ _register(np.all, "All")
 _register(np.any, "Any")
 
 
-def _register_arg(function: Callable[..., Any], op: str) -> None:
+def _register_arg(function: Callable[..., Any], op: str, never: float) -> None:
     @kernel(op)
     def run(attrs: Attributes, x: Array, axis: Array) -> Array:
         (along,) = axes_of(axis, x.ndim)
         if x.shape[along] == 0:
             raise ValueError(f"the axis {along} has no elements")
-        found = function(x.astype(np.float32) if is_narrow(x) else x, axis=along)
+        wide = x.astype(np.float32) if is_narrow(x) else x
+        if wide.dtype.kind == "f":  # TensorFlow passes NaN over
+            wide = np.where(np.isnan(wide), np.asarray(never, wide.dtype), wide)
+        found = function(wide, axis=along)
         return np.asarray(found).astype(attrs["output_type"].numpy if "output_type" in attrs else np.int64)
 
 
-_register_arg(np.argmax, "ArgMax")
-_register_arg(np.argmin, "ArgMin")
+_register_arg(np.argmax, "ArgMax", -np.inf)
+_register_arg(np.argmin, "ArgMin", np.inf)
 
 
 def _register_running(function: Callable[..., Any], op: str, first: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from ckptstore.graph.kernels.gather import check_indices
@@ -22,11 +23,13 @@ def _combined(function: Any, x: Array, ids: Array, count: int, first: Any) -> Ar
 
 
 def _lowest(x: Array) -> Any:
-    return np.iinfo(x.dtype).min if x.dtype.kind in "iu" else np.finfo(np.float32 if is_narrow(x) else x.dtype).min
+    limits: Any = np.iinfo if x.dtype.kind in "iu" else ml_dtypes.finfo
+    return limits(x.dtype).min
 
 
 def _highest(x: Array) -> Any:
-    return np.iinfo(x.dtype).max if x.dtype.kind in "iu" else np.finfo(np.float32 if is_narrow(x) else x.dtype).max
+    limits: Any = np.iinfo if x.dtype.kind in "iu" else ml_dtypes.finfo
+    return limits(x.dtype).max
 
 
 def _check_sorted(x: Array, ids: Array) -> int:

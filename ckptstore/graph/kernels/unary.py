@@ -30,7 +30,10 @@ def _one_by_one(function: Callable[[float], float]) -> Callable[[Array], Array]:
 def _log_gamma(x: float) -> float:
     if math.isinf(x) or (x <= 0 and x == math.floor(x)):
         return math.inf
-    return math.lgamma(x)
+    try:
+        return math.lgamma(x)
+    except OverflowError:
+        return math.inf
 
 
 def _sign(x: Array) -> Array:
