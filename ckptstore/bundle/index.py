@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ckptstore.errors import DataLossError, IncompatibleTensorError, located
 from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
@@ -75,10 +75,33 @@ class BundleIndex:
         if value is None:
             return None
         with located(self.path, name):
-            entry = BundleEntry.decode(value)
-            if not 0 <= entry.shard < max(self.header.num_shards, 1) and not entry.slices:
-                raise DataLossError(f"it lies in shard {entry.shard} of {self.header.num_shards}")
-            return entry
+            return self._decode(value)
+
+    def find(self, names: Iterable[str]) -> dict[str, BundleEntry]:
+        """The entries of those of many tensors that are there, in the order of their names as given.
+
+        Raises:
+            DataLossError: One is damaged.
+        """
+        out: dict[str, BundleEntry] = {}
+        for name in names:
+            if isinstance(name, str) and name.isascii() and name and name[0] != "\x00":
+                try:
+                    value = self._table.get(name.encode())
+                    if value is not None:
+                        out[name] = self._decode(value)
+                except DataLossError:
+                    with located(self.path, name):
+                        raise
+            elif (entry := self.get(name)) is not None:
+                out[name] = entry
+        return out
+
+    def _decode(self, value: bytes) -> BundleEntry:
+        entry = BundleEntry.decode(value)
+        if not 0 <= entry.shard < max(self.header.num_shards, 1) and not entry.slices:
+            raise DataLossError(f"it lies in shard {entry.shard} of {self.header.num_shards}")
+        return entry
 
     def piece(self, name: str, full: BundleEntry, piece: TensorSlice) -> BundleEntry:
         """The entry of a piece that the entry `full` lists.

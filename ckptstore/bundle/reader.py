@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ckptstore.bundle import extents
+from ckptstore.bundle.extents import Extent
 from ckptstore.bundle.index import BundleIndex, box_in, text
 from ckptstore.bundle.runs import runs, widen
 from ckptstore.bundle.source import TensorInfo
@@ -40,16 +42,6 @@ from ckptstore.storage import ObjectMeta, Store
 _MAX_OVERLAP = 4
 _SLACK = 1 << 20
 _SMALL = 1 << 20  # bytes that are sooner read than asked about
-
-
-@dataclass(slots=True)
-class _Read:
-    """Bytes to be fetched, and the array they fill (numbers) or will be decoded from (strings, variants)."""
-
-    name: str
-    entry: BundleEntry
-    buffer: memoryview
-    array: np.ndarray[Any, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +126,7 @@ class BundleReader:
             UnsupportedError: One is a variant or resource.
         """
         wanted = list(dict.fromkeys(names))
-        entries = {name: entry for name in wanted if (entry := self.index.get(name)) is not None}
+        entries = self.index.find(wanted)
         if len(entries) < len(wanted):
             missing = tuple(name for name in wanted if name not in entries)
             raise TensorNotFoundError(
@@ -144,17 +136,24 @@ class BundleReader:
                 name=missing[0],
                 missing=missing,
             )
-        plain = [(name, entry) for name, entry in entries.items() if not entry.slices]
+        plain = [item for item in entries.items() if not item[1].slices]
         sliced = {
             name: self._plan_slices(name, entry, tuple((0, size) for size in entry.shape))
             for name, entry in entries.items()
             if entry.slices
         }
         small = self._load_small(plain)
-        self._check(plain + [(name, part.entry) for name, parts in sliced.items() for part in parts])
-        reads = [self._allocate(name, entry) for name, entry in plain]
-        self._fetch(reads, small)
-        out = {item.name: self._decode(item, verify) for item in reads}
+        self._check(plain)
+        self._check([(name, part.entry) for name, parts in sliced.items() for part in parts])
+        for name, entry in plain:
+            self._require_numpy(name, entry)
+        strings = [extents.encoded(name, entry) for name, entry in plain if entry.dtype == STRING]
+        numbers, out = extents.lay_out(item for item in plain if item[1].dtype != STRING)
+        self._fetch([*numbers, *strings], verify, small)
+        if self.header.big_endian:
+            for array in out.values():
+                tensor.to_native(array, big_endian=True)
+        out |= {extent.parts[0][0]: self._decode(extent, verify) for extent in strings}
         for name, parts in sliced.items():
             entry = entries[name]
             out[name] = self._read_slices(name, entry, tuple((0, size) for size in entry.shape), parts, verify)
@@ -212,7 +211,7 @@ class BundleReader:
             CheckpointNotFoundError: A data file is gone.
         """
         out: list[memoryview | DataLossError] = []
-        reads: dict[int, _Read] = {}
+        reads: dict[int, Extent] = {}
         for number, (key, entry) in enumerate(entries):
             name = text(key)
             try:
@@ -220,19 +219,14 @@ class BundleReader:
             except DataLossError as error:
                 out.append(error)
                 continue
-            reads[number] = _Read(name, entry, memoryview(bytearray(entry.size)))
-            out.append(reads[number].buffer)
-        self._fetch(list(reads.values()))
-        for number, item in reads.items():
+            reads[number] = extents.encoded(name, entry)
+            out.append(reads[number].data)
+        self._fetch([*reads.values()], verify=False)
+        for number, extent in reads.items():
+            _, entry = extent.parts[0]
             try:
-                with self._at(item):
-                    tensor.verify(
-                        item.entry.dtype,
-                        item.entry.shape,
-                        item.buffer,
-                        item.entry.crc,
-                        big_endian=self.header.big_endian,
-                    )
+                with self._at(extent):
+                    tensor.verify(entry.dtype, entry.shape, extent.data, entry.crc, big_endian=self.header.big_endian)
             except DataLossError as error:
                 out[number] = error
         return out
@@ -284,18 +278,25 @@ class BundleReader:
     def _check(self, parts: Sequence[tuple[str, BundleEntry]]) -> None:
         """Holds what entries claim against each other and against the files, before memory is taken for them."""
         claimed: Counter[int] = Counter()
-        for name, entry in parts:
-            with located(self.index.path, name):
+        sizes: dict[int, int] = {}
+        name = ""
+        try:
+            for name, entry in parts:
                 entry.check_size()
-            meta = self.shard_meta(entry.shard)  # TensorFlow wants the file there for empty tensors, too
-            claimed[entry.shard] += entry.size
-            if entry.size and entry.offset + entry.size > meta.size:
-                with located(self._store.path(meta.key), name):
-                    raise DataLossError(
-                        f"the file ends at {meta.size}, before the tensor's {entry.size} bytes do: it is truncated; "
-                        "restore another checkpoint",
-                        offset=entry.offset,
-                    )
+                shard, size = entry.shard, entry.size
+                if shard not in sizes:
+                    sizes[shard] = self.shard_meta(shard).size  # TensorFlow wants it there for empty tensors, too
+                claimed[shard] += size
+                if size and entry.offset + size > sizes[shard]:
+                    with located(self._store.path(self.data_key(shard)), name):
+                        raise DataLossError(
+                            f"the file ends at {sizes[shard]}, before the tensor's {size} bytes do: it is truncated; "
+                            "restore another checkpoint",
+                            offset=entry.offset,
+                        )
+        except DataLossError:
+            with located(self.index.path, name):
+                raise
         for shard, size in claimed.items():
             meta = self.shard_meta(shard)
             if size > _MAX_OVERLAP * meta.size + _SLACK:
@@ -305,8 +306,7 @@ class BundleReader:
                     path=path,
                 )
 
-    def _allocate(self, name: str, entry: BundleEntry) -> _Read:
-        """Takes memory for an entry that was checked."""
+    def _require_numpy(self, name: str, entry: BundleEntry) -> None:
         if entry.dtype.numpy is None:
             raise UnsupportedError(
                 f"{self.path}: tensor {name!r} is of type {entry.dtype}, which only TensorFlow can read as a value; "
@@ -314,22 +314,18 @@ class BundleReader:
                 path=self.path,
                 name=name,
             )
-        if entry.dtype == STRING:
-            return _Read(name, entry, memoryview(bytearray(entry.size)))
-        array, view = tensor.empty(entry.dtype, entry.shape)
-        return _Read(name, entry, view, array)
 
-    def _fetch(self, items: list[_Read], small: Mapping[int, bytes] | None = None) -> None:
-        by_shard: dict[int, list[_Read]] = {}
-        for item in items:
-            if item.entry.size:
-                by_shard.setdefault(item.entry.shard, []).append(item)
-        for shard, reads in by_shard.items():
-            if small and shard in small:
-                for item in reads:
-                    item.buffer[:] = small[shard][item.entry.offset : item.entry.offset + item.entry.size]
-                continue
-            self._read_into(self.shard_meta(shard), [(item.entry.offset, item.buffer) for item in reads])
+    def _fetch(self, wanted: list[Extent], verify: bool, small: Mapping[int, bytes] | None = None) -> None:
+        def read(shard: int, targets: list[tuple[int, memoryview]]) -> None:
+            self._read_into(self.shard_meta(shard), targets)
+
+        extents.fetch(
+            wanted,
+            extents.whole_files(small, read) if small else read,
+            lambda shard: self._store.path(self.data_key(shard)),
+            verify=verify,
+            at_once=self._store.capabilities.multipart,
+        )
 
     def _read_into(self, meta: ObjectMeta, targets: list[tuple[int, memoryview]]) -> None:
         try:
@@ -340,30 +336,27 @@ class BundleReader:
                 f"{path} was deleted while it was read; restore another checkpoint.", path=path
             ) from error
 
-    def _decode(self, item: _Read, verify: bool) -> np.ndarray[Any, Any]:
-        entry = item.entry
-        with self._at(item):
-            if item.array is None:
-                return tensor.decode(
-                    entry.dtype,
-                    entry.shape,
-                    item.buffer,
-                    entry.crc if verify else None,
-                    big_endian=self.header.big_endian,
-                )
-            if verify:
-                tensor.check(item.buffer, entry.crc)
-        tensor.to_native(item.array, self.header.big_endian)
-        return item.array
+    def _decode(self, extent: Extent, verify: bool) -> np.ndarray[Any, Any]:
+        """The array of strings."""
+        _, entry = extent.parts[0]
+        with self._at(extent):
+            return tensor.decode(
+                entry.dtype,
+                entry.shape,
+                extent.data,
+                entry.crc if verify else None,
+                big_endian=self.header.big_endian,
+            )
 
     @contextlib.contextmanager
-    def _at(self, item: _Read) -> Iterator[None]:
+    def _at(self, extent: Extent) -> Iterator[None]:
         """Adds file, tensor and offset to a DataLossError about a tensor's bytes."""
-        with located(self._store.path(self.data_key(item.entry.shard)), item.name):
+        name, entry = extent.parts[0]
+        with located(self._store.path(self.data_key(entry.shard)), name):
             try:
                 yield
             except DataLossError as error:
-                error.offset = item.entry.offset + (error.offset or 0)
+                error.offset = entry.offset + (error.offset or 0)
                 raise
 
     def _plan_slices(self, name: str, full: BundleEntry, box: Box) -> list[_Part]:
@@ -384,16 +377,21 @@ class BundleReader:
                 name=name,
             )
         out = tensor.new_array(box_shape(box), full.dtype)
-        whole: list[tuple[_Read, _Part]] = []
+        whole: list[tuple[Extent, np.ndarray[Any, Any] | None, _Part]] = []
         for part in parts:
-            if part.common == part.box or not part.entry.dtype.itemsize:
-                whole.append((self._allocate(name, part.entry), part))
+            if not part.entry.dtype.itemsize:
+                whole.append((extents.encoded(name, part.entry), None, part))
+            elif part.common == part.box:
+                whole.append((*extents.alone(name, part.entry), part))
             else:
                 inner = tuple((a - c, b - c) for (a, b), (c, _) in zip(part.common, part.box, strict=True))
                 out[within(part.common, box)] = self._read_part(part.entry, inner)
-        self._fetch([item for item, _ in whole])
-        for item, part in whole:
-            out[within(part.common, box)] = self._decode(item, verify)[within(part.common, part.box)]
+        self._fetch([extent for extent, _, _ in whole], verify)
+        for extent, array, part in whole:
+            if array is not None:
+                tensor.to_native(array, self.header.big_endian)
+            value = self._decode(extent, verify) if array is None else array
+            out[within(part.common, box)] = value[within(part.common, part.box)]
         return out
 
     def _read_part(self, entry: BundleEntry, box: Box) -> np.ndarray[Any, Any]:

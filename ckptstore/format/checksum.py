@@ -9,6 +9,7 @@ stays meaningful (LevelDB's and TensorFlow's rule):
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from crc32c import crc32c as _crc32c
@@ -34,3 +35,43 @@ def unmask(masked: int) -> int:
     """The checksum of a stored form."""
     rotated = (masked - _DELTA) & _MASK32
     return (rotated >> 17 | rotated << 15) & _MASK32
+
+
+def combine(first: int, second: int, size: int) -> int:
+    """The checksum of two runs of bytes, one after the other, from the checksum of each.
+
+    Args:
+        first: The checksum of the first run.
+        second: That of the second.
+        size: The bytes of the second run.
+    """
+    return _multiply(_shift(size), first) ^ second
+
+
+# Checksums are polynomials over GF(2), modulo Castagnoli's, with the highest bit for x^0. To append n zero bytes is to
+# multiply by x^(8n), which is a product of the powers x^(2^k).
+_POLYNOMIAL = 0x82F63B78
+_ONE = 1 << 31
+
+
+def _multiply(a: int, b: int) -> int:
+    product, bit = 0, _ONE
+    while a:
+        if a & bit:
+            product ^= b
+            a ^= bit
+        bit >>= 1
+        b = b >> 1 ^ (_POLYNOMIAL if b & 1 else 0)
+    return product
+
+
+@lru_cache(maxsize=64)
+def _shift(size: int) -> int:
+    """x^(8 * size)."""
+    result, power = _ONE, 1 << 23  # x^8
+    while size:
+        if size & 1:
+            result = _multiply(result, power)
+        power = _multiply(power, power)
+        size >>= 1
+    return result

@@ -141,19 +141,11 @@ class BundleEntry:
         except DecodeError as error:
             raise DataLossError("the entry is no BundleEntryProto") from error
         shape = decode_shape(proto.shape)
-        if proto.shard_id < 0 or proto.offset < 0 or proto.size < 0:
-            raise DataLossError(
-                f"the entry has a negative shard, offset or size ({proto.shard_id}, {proto.offset}, {proto.size})"
-            )
-        return cls(
-            by_number(proto.dtype),
-            shape,
-            proto.shard_id,
-            proto.offset,
-            proto.size,
-            proto.crc32c,
-            tuple(decode_slice(piece, len(shape)) for piece in proto.slices),
-        )
+        shard, offset, size = proto.shard_id, proto.offset, proto.size
+        if shard < 0 or offset < 0 or size < 0:
+            raise DataLossError(f"the entry has a negative shard, offset or size ({shard}, {offset}, {size})")
+        slices = tuple([decode_slice(piece, len(shape)) for piece in proto.slices]) if proto.slices else ()
+        return cls(by_number(proto.dtype), shape, shard, offset, size, proto.crc32c, slices)
 
     def check_size(self) -> None:
         """Checks that the stored size is what dtype and shape ask for, before anything of that size is allocated.
@@ -187,10 +179,10 @@ def decode_shape(proto: TensorShapeProto) -> tuple[int, ...]:
         DataLossError: The rank is unknown or over TensorFlow's limit, a dimension is negative, or the number of
             elements is over 63 bits.
     """
-    shape = tuple(dim.size for dim in proto.dim)
-    if proto.unknown_rank or len(shape) > _MAX_RANK or any(size < 0 for size in shape):
+    shape = tuple([dim.size for dim in proto.dim])  # from lists: a model has few shapes and very many entries
+    if proto.unknown_rank or len(shape) > _MAX_RANK or (shape and min(shape) < 0):
         raise DataLossError(f"the shape {list(shape)[:8]} has an unknown, excessive or negative dimension")
-    if math.prod(size for size in shape if size) >= _MAX_ELEMENTS:
+    if math.prod(shape if 0 not in shape else [size for size in shape if size]) >= _MAX_ELEMENTS:
         raise DataLossError(f"the shape {list(shape)[:8]} has more elements than 63 bits can count")
     return shape
 

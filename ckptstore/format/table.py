@@ -115,7 +115,7 @@ class TableReader:
     def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
         self._read = read
         self._size = size
-        self._decoded: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._decoded: dict[int, dict[bytes, bytes]] = {}
         if size < FOOTER_SIZE:
             raise DataLossError(f"file is too short to be an sstable: {size} bytes", offset=0)
         footer = read(size - FOOTER_SIZE, FOOTER_SIZE)
@@ -148,11 +148,9 @@ class TableReader:
         """The value of a key, or None if the table does not have it."""
         block = bisect_left(self._index_keys, key)
         if block < len(self._handles):
-            found = self._entries(block)
-            # (key,) sorts before (key, value), whatever the value
-            i = bisect_left(found, (key,))
-            if i < len(found) and found[i][0] == key:
-                return found[i][1]
+            value = self._entries(block).get(key)
+            if value is not None:
+                return value
         if block:
             self._entries(block - 1)  # raises if that block holds keys behind its index key, such as this one
         return None
@@ -160,14 +158,16 @@ class TableReader:
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """All entries in order."""
         for block in range(len(self._handles)):
-            yield from self._entries(block)
+            yield from self._entries(block).items()
 
-    def _entries(self, number: int) -> list[tuple[bytes, bytes]]:
+    def _entries(self, number: int) -> dict[bytes, bytes]:
         found = self._decoded.get(number)
         if found is None:
-            found = list(entries(self._load(self._handles[number])))
+            found = dict(entries(self._load(self._handles[number])))  # ascending, so none is there twice
             low = self._index_keys[number - 1] if number else None
-            if found and (found[-1][0] > self._index_keys[number] or (low is not None and found[0][0] <= low)):
+            if found and (
+                next(reversed(found)) > self._index_keys[number] or (low is not None and next(iter(found)) <= low)
+            ):
                 raise DataLossError(
                     "a block holds keys that its index entry rules out", offset=self._handles[number][0]
                 )

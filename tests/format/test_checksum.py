@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckptstore.format.checksum import crc32c, mask, unmask
+from ckptstore.format.checksum import combine, crc32c, mask, unmask
 
 
 def test_the_check_values_of_the_format_hold():
@@ -45,3 +45,11 @@ def test_it_is_the_bitwise_definition():
     for size in (1, 2, 3, 7, 8, 9, 63, 64, 65, 300):
         data = bytes((i * 37 + 11) & 0xFF for i in range(size))
         assert crc32c(data) == slow(data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7, 8, 255, 65537, 1 << 20])
+def test_two_checksums_combine_to_that_of_both_runs(size):
+    first, second = b"\x17checkpoint", bytes(i * 7 & 0xFF for i in range(251)) * (size // 251 + 1)
+    second = second[:size]
+    assert combine(crc32c(first), crc32c(second), size) == crc32c(first + second)
+    assert combine(crc32c(b""), crc32c(second), size) == crc32c(second)

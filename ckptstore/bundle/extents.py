@@ -1,0 +1,258 @@
+"""Memory for tensors' bytes, and the reading of it: in pieces, several at once, each checked as it arrives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ckptstore._concurrency import make_executor, run_all
+from ckptstore.errors import DataLossError, UnsupportedError, located
+from ckptstore.format import tensor
+from ckptstore.format.checksum import combine, crc32c, mask
+from ckptstore.format.entry import BundleEntry
+
+PIECE = 16 << 20
+"""Bytes that are read, and checked while they are still in the processor's cache, by one thread at a time."""
+
+_SMALL = 64 << 10  # tensors up to this size share memory with their neighbours in the file ...
+_SHARED = 1 << 20  # ... up to so much, which stays as long as one of them does
+_AT_ONCE = min(4, os.cpu_count() or 1)
+
+Read = Callable[[int, list[tuple[int, memoryview]]], None]
+"""Fills buffers from offsets on of a data file, which is told by its number."""
+
+
+@dataclass(slots=True)
+class Extent:
+    """Consecutive bytes of a data file, and memory for them.
+
+    Attributes:
+        shard: Number of the data file.
+        offset: Where in it they begin.
+        data: Writable memory of their size.
+        parts: The tensors (or pieces of them) that they are made of, each with its name, in ascending order.
+        checked: Whether their checksums are those of their bytes as they are; those of strings are not.
+    """
+
+    shard: int
+    offset: int
+    data: memoryview
+    parts: list[tuple[str, BundleEntry]]
+    checked: bool = True
+
+
+def encoded(name: str, entry: BundleEntry) -> Extent:
+    """Memory for a tensor's bytes as they are stored: strings, above all, which are decoded later."""
+    return Extent(entry.shard, entry.offset, memoryview(bytearray(entry.size)), [(name, entry)], checked=False)
+
+
+def alone(name: str, entry: BundleEntry) -> tuple[Extent, np.ndarray[Any, Any]]:
+    """Memory for a tensor of numbers, or a piece of one, and the array that is filled then.
+
+    Raises:
+        UnsupportedError: numpy has no arrays of that shape.
+    """
+    array, data = tensor.empty(entry.dtype, entry.shape)
+    return Extent(entry.shard, entry.offset, data, [(name, entry)]), array
+
+
+def lay_out(items: Iterable[tuple[str, BundleEntry]]) -> tuple[list[Extent], dict[str, np.ndarray[Any, Any]]]:
+    """Takes memory for tensors of numbers, whose sizes have been checked.
+
+    Small tensors that lie next to each other become views of one array: to take memory, to read and to check costs
+    less for one than for hundreds. All are aligned as numpy aligns them.
+
+    Returns:
+        What to fetch, and by name the arrays that are filled then.
+
+    Raises:
+        UnsupportedError: numpy has no arrays of that shape.
+    """
+    extents: list[Extent] = []
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    run: list[tuple[str, BundleEntry]] = []
+    end, start, shard = -1, 0, -1
+    for item in sorted(items, key=_place):
+        name, entry = item
+        size = entry.size
+        if size > _SMALL or not size:
+            extent, arrays[name] = alone(name, entry)
+            extents.append(extent)
+            continue
+        offset = entry.offset
+        adjacent = offset == end and entry.shard == shard and offset + size - start <= _SHARED
+        if not (adjacent and (offset - start) % entry.dtype.itemsize == 0):
+            if run:
+                extents.append(_shared(run, arrays))
+                run = []
+            start, shard = offset, entry.shard
+        run.append(item)
+        end = offset + size
+    if run:
+        extents.append(_shared(run, arrays))
+    return extents, arrays
+
+
+def _place(item: tuple[str, BundleEntry]) -> tuple[int, int]:
+    return item[1].shard, item[1].offset
+
+
+def _shared(run: list[tuple[str, BundleEntry]], arrays: dict[str, np.ndarray[Any, Any]]) -> Extent:
+    first, last = run[0][1], run[-1][1]
+    if len(run) == 1:
+        extent, arrays[run[0][0]] = alone(*run[0])
+        return extent
+    memory = np.empty(last.offset + last.size - first.offset, np.uint8)
+    for name, entry in run:
+        try:
+            arrays[name] = np.ndarray(entry.shape, entry.dtype.numpy, memory, entry.offset - first.offset)
+        except ValueError as error:
+            raise UnsupportedError(
+                f"numpy cannot hold an array of the shape {list(entry.shape)[:8]}... ({error})"
+            ) from error
+    return Extent(first.shard, first.offset, memoryview(memory), run)  # type: ignore[arg-type]  # as in tensor.empty
+
+
+def fetch(extents: Sequence[Extent], read: Read, path: Callable[[int], str], *, verify: bool, at_once: bool) -> None:
+    """Fills extents from their files, and holds every tensor in them against its checksum.
+
+    Args:
+        extents: What to fill; of no particular order.
+        read: Reads; called from several threads.
+        path: The full name of a data file, for messages.
+        verify: Whether to check.
+        at_once: Ask for all of a file in one call, for a store that has its own way to split a large read.
+
+    Raises:
+        DataLossError: A tensor is damaged; the message names file, tensor and offset.
+    """
+    pieces = [*_pieces(extents)]
+    done: list[list[tuple[int, int, int]]] | None = [[] for _ in extents] if verify else None
+    loaded = at_once and len(pieces) > 1
+    if loaded:
+        by_shard: dict[int, list[tuple[int, memoryview]]] = {}
+        for extent in extents:
+            if extent.data.nbytes:
+                by_shard.setdefault(extent.shard, []).append((extent.offset, extent.data))
+        for shard, targets in by_shard.items():
+            read(shard, targets)
+        if not verify:
+            return
+    work = [partial(_do, extents, piece, None if loaded else read, path, done) for piece in pieces]
+    if len(work) <= 1 or _AT_ONCE == 1:
+        run_all(None, work, window=1)
+    else:
+        executor = make_executor(_AT_ONCE, "ckptstore-read")
+        try:
+            run_all(executor, work, window=_AT_ONCE)
+        finally:
+            executor.shutdown(wait=True)
+    if done is not None:
+        for extent, parts in zip(extents, done, strict=True):
+            if parts:
+                _check_joined(extent, parts, path)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """What one thread reads and checks: parts of extents of one file, by their number and limits."""
+
+    shard: int
+    size: int = 0
+    cuts: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+def _pieces(extents: Sequence[Extent]) -> Iterator[_Piece]:
+    piece: _Piece | None = None
+    for number in sorted(range(len(extents)), key=lambda n: (extents[n].shard, extents[n].offset)):
+        extent = extents[number]
+        size = extent.data.nbytes
+        for start in range(0, size, PIECE) if size else (0,):
+            stop = min(start + PIECE, size)
+            if piece is not None and (piece.shard != extent.shard or piece.size + stop - start > PIECE):
+                yield piece
+                piece = None
+            if piece is None:
+                piece = _Piece(extent.shard)
+            piece.cuts.append((number, start, stop))
+            piece.size += stop - start
+    if piece is not None:
+        yield piece
+
+
+def _do(
+    extents: Sequence[Extent],
+    piece: _Piece,
+    read: Read | None,
+    path: Callable[[int], str],
+    done: list[list[tuple[int, int, int]]] | None,
+) -> None:
+    """Reads a piece, and checks the tensors in it; `done` gets limits and checksum of what is but a part of one."""
+    if read is not None:
+        targets = [
+            (extents[number].offset + start, extents[number].data[start:stop])
+            for number, start, stop in piece.cuts
+            if stop > start
+        ]
+        if targets:
+            read(piece.shard, targets)
+    if done is None:
+        return
+    for number, start, stop in piece.cuts:
+        extent = extents[number]
+        if not extent.checked:
+            continue
+        if stop - start < extent.data.nbytes:
+            done[number].append((start, stop, crc32c(extent.data[start:stop])))
+        elif len(extent.parts) == 1:
+            _check(extent.data, *extent.parts[0], path)
+        else:
+            base, data = extent.offset, extent.data
+            for name, entry in extent.parts:
+                begin = entry.offset - base
+                _check(data[begin : begin + entry.size], name, entry, path)
+
+
+def _check(data: memoryview, name: str, entry: BundleEntry, path: Callable[[int], str]) -> None:
+    found = mask(crc32c(data))
+    if found != entry.crc:
+        _raise(found, name, entry, path)
+
+
+def _check_joined(extent: Extent, parts: list[tuple[int, int, int]], path: Callable[[int], str]) -> None:
+    """Checks a tensor of which several threads had a part."""
+    crc = 0
+    for start, stop, found in sorted(parts):
+        crc = combine(crc, found, stop - start)
+    name, entry = extent.parts[0]
+    if mask(crc) != entry.crc:
+        _raise(mask(crc), name, entry, path)
+
+
+def _raise(found: int, name: str, entry: BundleEntry, path: Callable[[int], str]) -> None:
+    with located(path(entry.shard), name):
+        raise DataLossError(
+            f"checksum does not match: stored {entry.crc:08x}, of the {entry.size} bytes read {found:08x}; "
+            "the file is damaged, restore another checkpoint",
+            offset=entry.offset,
+        )
+
+
+def whole_files(files: Mapping[int, bytes], read: Read) -> Read:
+    """`read`, but for files that are in memory already."""
+
+    def from_memory(shard: int, targets: list[tuple[int, memoryview]]) -> None:
+        data = files.get(shard)
+        if data is None:
+            read(shard, targets)
+            return
+        view = memoryview(data)
+        for offset, buffer in targets:
+            buffer[:] = view[offset : offset + buffer.nbytes]
+
+    return from_memory
