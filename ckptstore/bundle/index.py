@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
+from ckptstore.bundle.index_file import IndexFile
 from ckptstore.errors import DataLossError, IncompatibleTensorError, located
 from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
 from ckptstore.format.slices import Box, TensorSlice, box_shape, cover, parse_slice_key, slice_key
 from ckptstore.format.table import TableReader
 
+_MANY = 256  # tensors that are looked up at once, from which on the index is read whole and not block by block
+
 
 class BundleIndex:
-    """The index of one bundle, in memory; entries are taken apart when they are asked for.
+    """The index of one bundle; entries are taken apart when they are asked for.
 
     Args:
-        data: The bytes of the `.index` file.
+        data: The `.index` file, or its bytes.
         path: The file, for messages.
 
     Attributes:
@@ -25,11 +28,13 @@ class BundleIndex:
         DataLossError: It is damaged, here and in every method.
     """
 
-    def __init__(self, data: bytes, path: str) -> None:
+    def __init__(self, data: bytes | IndexFile, path: str) -> None:
         self.path = path
         self._names: list[str] | None = None
+        self._file = data if isinstance(data, IndexFile) else None
         with located(path):
-            self._table = TableReader.from_bytes(data)
+            table = TableReader(data.read, data.size) if isinstance(data, IndexFile) else TableReader.from_bytes(data)
+            self._table = table
             header = self._table.get(HEADER_KEY)
             if header is None:
                 raise DataLossError("the index has no header entry, so its first tensor would be taken for one")
@@ -38,6 +43,7 @@ class BundleIndex:
     def names(self) -> list[str]:
         """All tensors, in ascending order of their bytes, without the pieces of partitioned ones."""
         if self._names is None:
+            self._load()
             with located(self.path):
                 keys = [key for key, _ in self._table if key != HEADER_KEY]
                 pieces = self._piece_keys(keys)
@@ -49,6 +55,7 @@ class BundleIndex:
 
         An entry that is damaged comes as the error that reading it raises, so that the others can be had.
         """
+        self._load()
         with located(self.path):
             values = [(key, value) for key, value in self._table if key != HEADER_KEY]
         for key, value in values:
@@ -77,12 +84,14 @@ class BundleIndex:
         with located(self.path, name):
             return self._decode(value)
 
-    def find(self, names: Iterable[str]) -> dict[str, BundleEntry]:
+    def find(self, names: Collection[str]) -> dict[str, BundleEntry]:
         """The entries of those of many tensors that are there, in the order of their names as given.
 
         Raises:
             DataLossError: One is damaged.
         """
+        if len(names) > _MANY:
+            self._load()
         out: dict[str, BundleEntry] = {}
         for name in names:
             if isinstance(name, str) and name.isascii() and name and name[0] != "\x00":
@@ -96,6 +105,10 @@ class BundleIndex:
             elif (entry := self.get(name)) is not None:
                 out[name] = entry
         return out
+
+    def _load(self) -> None:
+        if self._file is not None:
+            self._file.load()
 
     def _decode(self, value: bytes) -> BundleEntry:
         entry = BundleEntry.decode(value)

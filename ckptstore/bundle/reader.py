@@ -19,6 +19,7 @@ import numpy as np
 from ckptstore.bundle import extents
 from ckptstore.bundle.extents import Extent
 from ckptstore.bundle.index import BundleIndex, box_in, text
+from ckptstore.bundle.index_file import IndexFile
 from ckptstore.bundle.runs import runs, widen
 from ckptstore.bundle.source import TensorInfo
 from ckptstore.errors import (
@@ -54,7 +55,7 @@ class _Part:
 
 
 class BundleReader:
-    """The tensors of one bundle; a `TensorSource`. Opening reads the index and no data.
+    """The tensors of one bundle; a `TensorSource`. Opening reads the index, of a large one its end, and no data.
 
     Args:
         store: Where it is.
@@ -69,14 +70,15 @@ class BundleReader:
         self._store = store
         self._prefix = prefix
         try:
-            data, self.index_meta = store.get(index_name(prefix))
+            file = IndexFile(store, index_name(prefix))
         except NotFoundError as error:
             raise CheckpointNotFoundError(
                 f"There is no checkpoint {self.path} ({index_name(prefix)} is not there); "
                 "`ckptstore ls` lists the checkpoints of a directory.",
                 path=self.path,
             ) from error
-        self.index = BundleIndex(data, store.path(index_name(prefix)))
+        self.index_meta = file.meta
+        self.index = BundleIndex(file, store.path(index_name(prefix)))
         self.header = self.index.header
         self._lock = threading.Lock()
         self._shard_meta: dict[int, ObjectMeta] = {}
