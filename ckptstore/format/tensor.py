@@ -50,7 +50,7 @@ class EncodedTensor:
     @property
     def size(self) -> int:
         """In bytes."""
-        return sum(b.nbytes for b in self.buffers)
+        return self.buffers[0].nbytes if len(self.buffers) == 1 else sum(b.nbytes for b in self.buffers)
 
 
 def as_array(value: Any, name: str, dtype: DType | None = None) -> tuple[np.ndarray[Any, Any], DType]:

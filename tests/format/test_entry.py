@@ -156,3 +156,19 @@ def test_a_product_over_63_bits_is_not_computed_modulo_anything():
     with pytest.raises(DataLossError):
         entry.check_size()
     assert entry.elements == 2**62
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        BundleEntry(as_dtype("float32"), ()),
+        BundleEntry(as_dtype("float32"), (0,), 0, 0, 0, 0),
+        BundleEntry(as_dtype("bfloat16"), (3, 0, 1 << 40), 5, 1 << 35, 1 << 62, 0xFFFFFFFF),
+        BundleEntry(as_dtype("string"), (1,) * 40, 99_999, 127, 128, 1),
+        BundleEntry(as_dtype("int64"), (4, 4), slices=(TensorSlice.parse("0,2:-"), TensorSlice.parse("2,2:-"))),
+    ],
+)
+def test_the_bytes_of_an_entry_are_protobufs(entry):
+    value = entry.encode()
+    assert pb.BundleEntryProto.FromString(value).SerializeToString(deterministic=True) == value
+    assert BundleEntry.decode(value) == entry
