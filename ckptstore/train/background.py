@@ -6,35 +6,10 @@ import atexit
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any
-
-import numpy as np
 
 from ckptstore._concurrency import make_executor
-from ckptstore.bundle import Partitioned
-from ckptstore.format.tensor import as_array
-
-
-def staged(items: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies of what is to be saved, which the training may not change any more.
-
-    Args:
-        items: By flat names.
-
-    Raises:
-        IncompatibleTensorError: One cannot be stored.
-    """
-    return {name: _copy(value, name) for name, value in items.items()}
-
-
-def _copy(value: Any, name: str) -> Any:
-    if isinstance(value, Partitioned):
-        return Partitioned(value.shape, [(piece, _copy(array, name)) for piece, array in value.pieces])
-    array, _ = as_array(value, name)
-    mine = isinstance(value, np.ndarray) and np.shares_memory(array, value)
-    return array.copy() if mine or array.base is not None else array
 
 
 class SaveFuture(Future[str]):

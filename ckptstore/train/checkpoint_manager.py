@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -34,11 +35,12 @@ from ckptstore.format.naming import meta_name, parse_step, step_name
 from ckptstore.format.tensor import as_array
 from ckptstore.graph import RunInfo
 from ckptstore.storage import Store, check_key, from_url
-from ckptstore.train.background import BackgroundSaves, staged
+from ckptstore.train.background import BackgroundSaves
 from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import stored_items
 from ckptstore.train.items import flatten
 from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, latest_last, stored_metrics
+from ckptstore.train.staging import Staging
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -126,6 +128,8 @@ class CheckpointManager:
         self._directory = CheckpointDirectory(self._store)
         self._writer = CheckpointWriter(self._directory, grace=grace)
         self._background = BackgroundSaves()
+        self._staging = Staging()
+        self._one_async = threading.Lock()
         try:
             ledger = self._directory.ledger()
         except BaseException:
@@ -267,7 +271,9 @@ class CheckpointManager:
     ) -> Future[str]:
         """As `save`, but goes on in the background once the arrays are copied.
 
-        One save goes on at a time: this waits for the one before. A save that fails, and whose result nobody has asked
+        One save goes on at a time: this waits for the one before. The copies are made by several threads, into memory
+        that is kept for the next save until `close`: as much as the arrays take, and never more. Arrays that are
+        read-only down to their owner are not copied. A save that fails, and whose result nobody has asked
         for, is told by the next call of `save`, `save_async`, `wait_until_finished` or `close`; if there is none, the
         process ends with a message and the exit code 1.
 
@@ -281,9 +287,10 @@ class CheckpointManager:
         number, now = as_step(step), self._clock.time()
         info = RunInfo.of(number, now, metrics, metadata)
         flat = flatten(items)
-        self._background.wait()  # before another copy takes its memory
-        copies = staged(flat)
-        return self._background.submit(lambda: self._save(number, now, info, copies, overwrite=overwrite))
+        with self._one_async:  # or another thread's copies would take the memory of these
+            self._background.wait()
+            copies = self._staging.copies(flat)
+            return self._background.submit(lambda: self._save(number, now, info, copies, overwrite=overwrite))
 
     def wait_until_finished(self) -> None:
         """Waits until nothing is being saved.
@@ -415,6 +422,7 @@ class CheckpointManager:
         try:
             self._background.close()
         finally:
+            self._staging.forget()
             self._store.close()
 
     def __enter__(self) -> Self:
