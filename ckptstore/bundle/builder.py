@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ckptstore._arguments import as_count
 from ckptstore.bundle.partitioned import Partitioned
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
+from ckptstore.format.checksum import crc32c, mask
 from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
 from ckptstore.format.slices import TensorSlice, slice_key
 from ckptstore.format.table import TableWriter
 from ckptstore.format.tensor import EncodedTensor, encode
+
+_DEFER = 64 << 10
+"""Tensors of more bytes have their checksums computed beside the writing."""
 
 
 class BundleBuilder:
@@ -29,6 +32,7 @@ class BundleBuilder:
         self._placed = False  # whether the last shard holds a tensor, be it one of no bytes
         self._apart = False  # whether the next tensor begins a shard
         self._entries: dict[bytes, BundleEntry] = {}
+        self._unchecked: dict[bytes, memoryview] = {}  # bytes whose checksums their entries do not have yet
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -56,7 +60,7 @@ class BundleBuilder:
             for piece, part in value.pieces:
                 self.add_slice(name, value.shape, piece, part, dtype=dtype)
         else:
-            self.add_encoded(name, encode(value, str(name), dtype))
+            self.add_encoded(name, encode(value, str(name), dtype, defer=_DEFER))
 
     def add_slice(
         self, name: str, shape: tuple[int, ...], piece: TensorSlice, value: Any, *, dtype: Any = None
@@ -68,7 +72,7 @@ class BundleBuilder:
             IncompatibleTensorError: The value is not of the slice's shape, or contradicts an earlier piece.
         """
         key = tensor_key(name)
-        encoded = encode(value, str(name), dtype)
+        encoded = encode(value, str(name), dtype, defer=_DEFER)
         if piece.shape(shape) != encoded.shape:
             raise IncompatibleTensorError(
                 f"Tensor {name!r}: the slice {piece} of {list(shape)} is not of shape {list(encoded.shape)}.", name=name
@@ -85,8 +89,8 @@ class BundleBuilder:
             )
         self._place(slice_key(key, piece), encoded, name)
         # As after TensorFlow's merge of the shards, the tensor's own entry bears the number of the first with a piece.
-        first = full if full.slices else replace(full, shard=len(self._shards) - 1)
-        self._entries[key] = replace(first, slices=(*full.slices, piece))
+        first = full if full.slices else full._replace(shard=len(self._shards) - 1)
+        self._entries[key] = first._replace(slices=(*full.slices, piece))
 
     def add_encoded(self, name: str, encoded: EncodedTensor) -> None:
         """Adds bytes that are a tensor already."""
@@ -99,14 +103,34 @@ class BundleBuilder:
         """
         self._apart = True
 
-    def index(self) -> bytes:
-        """The bytes of the `.index` file.
+    @property
+    def checked(self) -> bool:
+        """Whether all checksums are known."""
+        return not self._unchecked
+
+    def compute_checksums(self) -> None:
+        """Computes the checksums that are not known yet. That may go on while the shards are being written."""
+        while self._unchecked:
+            key, data = self._unchecked.popitem()
+            self._entries[key] = self._entries[key]._replace(crc=mask(crc32c(data)))
+
+    def require_tensors(self) -> None:
+        """Sees that this makes a bundle.
 
         Raises:
             InvalidArgumentError: Nothing was added.
         """
         if not self._entries:
             raise InvalidArgumentError("There is nothing to save: a checkpoint holds at least one tensor.")
+
+    def index(self) -> bytes:
+        """The bytes of the `.index` file.
+
+        Raises:
+            InvalidArgumentError: Nothing was added.
+        """
+        self.require_tensors()
+        self.compute_checksums()
         table = TableWriter()
         table.add(HEADER_KEY, BundleHeader(num_shards=len(self._shards)).encode())
         for key in sorted(self._entries):
@@ -116,15 +140,18 @@ class BundleBuilder:
     def _place(self, key: bytes, encoded: EncodedTensor, name: str) -> None:
         if key in self._entries:
             raise InvalidArgumentError(f"Two tensors are named {name!r}; names must differ.", name=name)
-        size = encoded.size
+        dtype, shape, buffers, crc = encoded
+        size = buffers[0].nbytes if len(buffers) == 1 else encoded.size
         full = self._max is not None and self._fill and self._fill + size > self._max
         if full or (self._apart and self._placed):
             self._shards.append([])
             self._fill = 0
         self._placed, self._apart = True, False
         shard = len(self._shards) - 1
-        self._entries[key] = BundleEntry(encoded.dtype, encoded.shape, shard, self._fill, size, encoded.crc)
-        self._shards[shard] += encoded.buffers
+        if crc is None:
+            (self._unchecked[key],) = buffers
+        self._entries[key] = BundleEntry(dtype, shape, shard, self._fill, size, crc or 0)
+        self._shards[shard] += buffers
         self._fill += size
 
 

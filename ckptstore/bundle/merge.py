@@ -51,9 +51,9 @@ def merge_indexes(parts: Sequence[bytes]) -> MergedIndex:
             have = merged.get(key)
             if have is None:
                 shard = shards.setdefault((number, entry.shard), len(shards))
-                merged[key] = replace(entry, shard=shard)
+                merged[key] = entry._replace(shard=shard)
             elif have.slices and entry.slices and (have.dtype, have.shape) == (entry.dtype, entry.shape):
-                merged[key] = replace(have, slices=have.slices + entry.slices)
+                merged[key] = have._replace(slices=have.slices + entry.slices)
             else:
                 raise InvalidArgumentError(f"Two parts hold the tensor {key!r}, or slices of it that do not fit.")
     if first is None or total != len(shards):

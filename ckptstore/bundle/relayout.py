@@ -66,7 +66,7 @@ def lay_out(index: BundleIndex, names: Mapping[str, str]) -> Relayout:
 
     def place(key: bytes, entry: BundleEntry, old: str, new: str) -> None:
         nonlocal end
-        claim(key, replace(entry, shard=0, offset=end), new)
+        claim(key, entry._replace(shard=0, offset=end), new)
         placed.append(Placed(old, entry, end))
         end += entry.size
 
@@ -77,7 +77,7 @@ def lay_out(index: BundleIndex, names: Mapping[str, str]) -> Relayout:
         key = _encoded(new)
         if entry.slices:
             index.check_pieces(old)
-            claim(key, replace(entry, shard=0, offset=0), new)
+            claim(key, entry._replace(shard=0, offset=0), new)
             for piece in entry.slices:
                 place(slice_key(key, piece), index.piece(old, entry, piece), old, new)
         else:

@@ -45,14 +45,19 @@ class BundleWriter(BundleBuilder):
 
     def write_data(self) -> list[ObjectMeta]:
         """Puts the data shards, several side by side."""
-        self._index_bytes = self.index()  # an impossible bundle is found out before anything is written
+        self.require_tensors()  # an impossible bundle is found out before anything is written
         shards = self.shards
         names = [data_name(self._prefix, number, len(shards)) for number in range(len(shards))]
-        return put_all(self._store, names, lambda number: Payload(shards[number]))
+        return put_all(
+            self._store,
+            names,
+            lambda number: Payload(shards[number]),
+            meanwhile=None if self.checked else self.compute_checksums,
+        )
 
     def write_index(self) -> ObjectMeta:
         """Puts the index; `write_data` has been called before."""
-        return self._store.put(index_name(self._prefix), Payload.of(self._index_bytes))
+        return self._store.put(index_name(self._prefix), Payload.of(self.index()))
 
     def finish(self) -> None:
         """Puts everything."""
@@ -60,23 +65,33 @@ class BundleWriter(BundleBuilder):
         self.write_index()
 
 
-def put_all(store: Store, names: Sequence[str], payload: Callable[[int], Payload]) -> list[ObjectMeta]:
+def put_all(
+    store: Store,
+    names: Sequence[str],
+    payload: Callable[[int], Payload],
+    *,
+    meanwhile: Callable[[], None] | None = None,
+) -> list[ObjectMeta]:
     """Puts several files, a few side by side.
 
     Args:
         store: Where to.
         names: Their keys.
         payload: What goes into each, by its place in `names`.
+        meanwhile: What else is to be done by then, in a thread of its own.
     """
 
     def put(number: int) -> Callable[[], ObjectMeta]:
         return lambda: store.put(names[number], payload(number))
 
-    calls = map(put, range(len(names)))
-    if len(names) <= 1:
-        return run_all(None, calls, window=1)
-    executor = make_executor(_FILES_AT_ONCE, "ckptstore-save")
+    calls: list[Callable[[], ObjectMeta | None]] = [*map(put, range(len(names)))]
+    if meanwhile is not None:
+        calls.insert(0, meanwhile)
+    at_once = min(len(calls), _FILES_AT_ONCE + (meanwhile is not None))
+    executor = make_executor(at_once, "ckptstore-save") if at_once > 1 else None
     try:
-        return run_all(executor, calls, window=_FILES_AT_ONCE)
+        done = run_all(executor, calls, window=max(at_once, 1))
     finally:
-        executor.shutdown(wait=True)
+        if executor is not None:
+            executor.shutdown(wait=True)
+    return [meta for meta in done if meta is not None]

@@ -6,6 +6,7 @@ bits; quantised types are plain integers in numpy, as TensorFlow's reader hands 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +25,14 @@ class DType:
         as_datatype_enum: The number in files.
         numpy: The numpy dtype of arrays, or None for what numpy cannot hold (variant, resource).
         low_bits: How many bits of a stored byte carry the value, or 0 for whole bytes.
+        itemsize: Bytes per stored element; 0 for strings, variants and resources, whose elements differ in size.
     """
 
     name: str
     as_datatype_enum: int
     numpy: np.dtype[Any] | None
     low_bits: int = 0
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes per stored element; 0 for strings, variants and resources, whose elements differ in size."""
-        return self.numpy.itemsize if self.numpy is not None and self.numpy != np.dtype(object) else 0
+    itemsize: int = 0
 
     @property
     def as_numpy_dtype(self) -> np.dtype[Any]:
@@ -65,7 +63,9 @@ def _table() -> tuple[DType, ...]:
         return getattr(ml_dtypes, name)
 
     def at(number: int, name: str, dtype: Any, low_bits: int = 0) -> DType:
-        return DType(name, number, None if dtype is None else np.dtype(dtype), low_bits)
+        if dtype is None or dtype is object:
+            return DType(name, number, None if dtype is None else np.dtype(dtype))
+        return DType(name, number, np.dtype(dtype), low_bits, np.dtype(dtype).itemsize)
 
     return (
         at(1, "float32", np.float32),
@@ -111,6 +111,11 @@ _BY_NUMBER = {d.as_datatype_enum: d for d in DTYPES}
 _BY_NAME = {d.name: d for d in DTYPES} | {d.proto_name: d for d in DTYPES}
 _QUANTISED = {"qint8", "quint8", "qint32", "qint16", "quint16"}
 _BY_NUMPY = {d.numpy: d for d in DTYPES if d.numpy is not None and d.name not in _QUANTISED}
+
+PLAIN: Mapping[np.dtype[Any], DType] = {
+    dtype: d for dtype, d in _BY_NUMPY.items() if dtype.isbuiltin == 1 and dtype.char in "?bBhHiIlLqQfd"
+}
+"""The numbers whose arrays are what is stored, byte for byte, and that memoryviews know."""
 
 STRING = _BY_NAME["string"]
 VARIANT = _BY_NAME["variant"]

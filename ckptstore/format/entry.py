@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -90,9 +90,8 @@ class BundleHeader:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BundleEntry:
-    """Where a tensor lies, or of which slices it consists.
+class BundleEntry(NamedTuple):
+    """Where a tensor lies, or of which slices it consists. A tuple, since there may be a million of them.
 
     Attributes:
         dtype: Element type.
@@ -122,7 +121,7 @@ class BundleEntry:
 
         They are put together here, since protobuf takes several times as long for the entries of many small tensors.
         """
-        parts = [b"\x08", encode_varint(self.dtype.as_datatype_enum), _shape_field(self.shape)]
+        parts = [_type_fields(self.dtype.as_datatype_enum, self.shape)]
         if self.shard:
             parts += b"\x18", encode_varint(self.shard)
         if self.offset:
@@ -175,8 +174,8 @@ class BundleEntry:
 
 
 @lru_cache(maxsize=1024)
-def _shape_field(shape: tuple[int, ...]) -> bytes:
-    proto = pb.BundleEntryProto()
+def _type_fields(dtype: int, shape: tuple[int, ...]) -> bytes:
+    proto = pb.BundleEntryProto(dtype=dtype)  # type: ignore[arg-type]  # the stubs have an enum's own type there
     encode_shape(shape, proto.shape)
     return proto.SerializeToString()
 

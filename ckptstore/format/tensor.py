@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ckptstore.errors import DataLossError, IncompatibleTensorError, UnsupportedError
 from ckptstore.format.checksum import crc32c, mask
 from ckptstore.format.coding import decode_varint, encode_varint
-from ckptstore.format.dtypes import STRING, VARIANT, DType, as_dtype, from_numpy
+from ckptstore.format.dtypes import PLAIN, STRING, VARIANT, DType, as_dtype, from_numpy
 
 if sys.byteorder != "little":  # pragma: no cover
     raise ImportError("ckptstore runs on little-endian machines only (it reads files of both byte orders).")
@@ -31,21 +30,20 @@ if sys.byteorder != "little":  # pragma: no cover
 _UINT32_MAX = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedTensor:
+class EncodedTensor(NamedTuple):
     """A tensor ready to be written.
 
     Attributes:
         dtype: Element type.
         shape: Extent per dimension.
         buffers: The bytes, mostly the array's own memory, which must not change until they are written.
-        crc: Masked checksum for the entry.
+        crc: Masked checksum for the entry; None if that is to be computed later.
     """
 
     dtype: DType
     shape: tuple[int, ...]
     buffers: tuple[memoryview, ...]
-    crc: int
+    crc: int | None
 
     @property
     def size(self) -> int:
@@ -117,17 +115,24 @@ def _string_array(value: Any, array: np.ndarray[Any, Any], name: str) -> np.ndar
     return out
 
 
-def encode(value: Any, name: str, dtype: Any = None) -> EncodedTensor:
+def encode(value: Any, name: str, dtype: Any = None, *, defer: int | None = None) -> EncodedTensor:
     """The bytes of a tensor, and their checksum; numbers are not copied.
 
     Args:
         value: See `as_array`.
         name: The tensor's name, for messages.
         dtype: Any spelling of an element type, for instance "qint8" for an int8 array.
+        defer: Leave the checksum of numbers out if they take more than this many bytes. None: never.
 
     Raises:
         IncompatibleTensorError: It cannot be stored.
     """
+    if dtype is None and type(value) is np.ndarray and value.size and value.flags.c_contiguous:
+        plain = PLAIN.get(value.dtype)
+        if plain is not None:  # as below, in a fraction of the time: most tensors are such, and there may be a million
+            data = memoryview(value).cast("B")  # type: ignore[arg-type]  # as in empty()
+            crc = mask(crc32c(data)) if defer is None or data.nbytes <= defer else None
+            return EncodedTensor(plain, value.shape, (data,), crc)
     array, found = as_array(value, name, None if dtype is None else as_dtype(dtype))
     if found == STRING:
         buffers, crc = _encode_strings(array.ravel().tolist())
@@ -138,6 +143,8 @@ def encode(value: Any, name: str, dtype: Any = None) -> EncodedTensor:
             if view.size and int(view.max()) > low:  # some ml_dtypes releases sign-extend in memory
                 view = view & np.uint8(low)
         data = memoryview(view)  # type: ignore[arg-type]  # as in empty()
+        if defer is not None and data.nbytes > defer:
+            return EncodedTensor(found, tuple(array.shape), (data,), None)
         buffers, crc = (data,) if data.nbytes else (), crc32c(data)
     return EncodedTensor(found, tuple(array.shape), buffers, mask(crc))
 
