@@ -4,6 +4,7 @@ from ckptstore.bundle.builder import BundleBuilder
 from ckptstore.bundle.lazy import LazyArray
 from ckptstore.bundle.merge import MergedIndex, merge_indexes
 from ckptstore.bundle.partitioned import Partitioned
+from ckptstore.bundle.progress import Progress
 from ckptstore.bundle.reader import BundleReader
 from ckptstore.bundle.sink import TensorSink
 from ckptstore.bundle.source import TensorInfo, TensorSource
@@ -18,6 +19,7 @@ __all__ = [
     "LazyArray",
     "MergedIndex",
     "Partitioned",
+    "Progress",
     "TensorInfo",
     "TensorSink",
     "TensorSource",

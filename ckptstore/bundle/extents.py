@@ -22,6 +22,7 @@ PIECE = 16 << 20
 _SMALL = 64 << 10  # tensors up to this size share memory with their neighbours in the file ...
 _SHARED = 1 << 20  # ... up to so much, which stays as long as one of them does
 _AT_ONCE = min(4, os.cpu_count() or 1)
+_NONE: Mapping[int, memoryview] = {}
 
 Read = Callable[[int, list[tuple[int, memoryview]]], None]
 """Fills buffers from offsets on of a data file, which is told by its number."""
@@ -34,9 +35,10 @@ class Extent:
     Attributes:
         shard: Number of the data file.
         offset: Where in it they begin.
-        data: Writable memory of their size.
+        data: Memory of their size: writable, unless it is mapped.
         parts: The tensors (or pieces of them) that they are made of, each with its name, in ascending order.
         checked: Whether their checksums are those of their bytes as they are; those of strings are not.
+        mapped: Whether the memory is the file's own, so that nothing is to be read.
     """
 
     shard: int
@@ -44,6 +46,7 @@ class Extent:
     data: memoryview
     parts: list[tuple[str, BundleEntry]]
     checked: bool = True
+    mapped: bool = False
 
 
 def encoded(name: str, entry: BundleEntry) -> Extent:
@@ -51,21 +54,37 @@ def encoded(name: str, entry: BundleEntry) -> Extent:
     return Extent(entry.shard, entry.offset, memoryview(bytearray(entry.size)), [(name, entry)], checked=False)
 
 
-def alone(name: str, entry: BundleEntry) -> tuple[Extent, np.ndarray[Any, Any]]:
+def alone(name: str, entry: BundleEntry, maps: Mapping[int, memoryview] = _NONE) -> tuple[Extent, np.ndarray[Any, Any]]:
     """Memory for a tensor of numbers, or a piece of one, and the array that is filled then.
+
+    Args:
+        name: The tensor's name.
+        entry: Its entry, whose size has been checked.
+        maps: The bytes of data files that are mapped into memory, by number; they need not be read, and the array is
+            read-only. A tensor that is out of line for its type gets memory of its own all the same.
 
     Raises:
         UnsupportedError: numpy has no arrays of that shape.
     """
+    if entry.size and entry.shard in maps and _in_line(entry, 0):
+        data = maps[entry.shard][entry.offset : entry.offset + entry.size]
+        array = _view(entry, data, 0)
+        return Extent(entry.shard, entry.offset, data, [(name, entry)], mapped=True), array
     array, data = tensor.empty(entry.dtype, entry.shape)
     return Extent(entry.shard, entry.offset, data, [(name, entry)]), array
 
 
-def lay_out(items: Iterable[tuple[str, BundleEntry]]) -> tuple[list[Extent], dict[str, np.ndarray[Any, Any]]]:
+def lay_out(
+    items: Iterable[tuple[str, BundleEntry]], maps: Mapping[int, memoryview] = _NONE
+) -> tuple[list[Extent], dict[str, np.ndarray[Any, Any]]]:
     """Takes memory for tensors of numbers, whose sizes have been checked.
 
     Small tensors that lie next to each other become views of one array: to take memory, to read and to check costs
     less for one than for hundreds. All are aligned as numpy aligns them.
+
+    Args:
+        items: Names and entries.
+        maps: See `alone`.
 
     Returns:
         What to fetch, and by name the arrays that are filled then.
@@ -81,20 +100,20 @@ def lay_out(items: Iterable[tuple[str, BundleEntry]]) -> tuple[list[Extent], dic
         name, entry = item
         size = entry.size
         if size > _SMALL or not size:
-            extent, arrays[name] = alone(name, entry)
+            extent, arrays[name] = alone(name, entry, maps)
             extents.append(extent)
             continue
         offset = entry.offset
         adjacent = offset == end and entry.shard == shard and offset + size - start <= _SHARED
-        if not (adjacent and (offset - start) % entry.dtype.itemsize == 0):
+        if not (adjacent and _in_line(entry, start) and (shard not in maps or _in_line(entry, 0))):
             if run:
-                extents.append(_shared(run, arrays))
+                extents.append(_shared(run, arrays, maps))
                 run = []
             start, shard = offset, entry.shard
         run.append(item)
         end = offset + size
     if run:
-        extents.append(_shared(run, arrays))
+        extents.append(_shared(run, arrays, maps))
     return extents, arrays
 
 
@@ -102,28 +121,50 @@ def _place(item: tuple[str, BundleEntry]) -> tuple[int, int]:
     return item[1].shard, item[1].offset
 
 
-def _shared(run: list[tuple[str, BundleEntry]], arrays: dict[str, np.ndarray[Any, Any]]) -> Extent:
+def _in_line(entry: BundleEntry, base: int) -> bool:
+    """Whether a tensor is aligned as numpy aligns its type, in memory that begins `base` bytes into the file."""
+    return (entry.offset - base) % entry.dtype.itemsize == 0
+
+
+def _shared(
+    run: list[tuple[str, BundleEntry]], arrays: dict[str, np.ndarray[Any, Any]], maps: Mapping[int, memoryview]
+) -> Extent:
     first, last = run[0][1], run[-1][1]
+    mapped = first.shard in maps and _in_line(first, 0)
     if len(run) == 1:
-        extent, arrays[run[0][0]] = alone(*run[0])
+        extent, arrays[run[0][0]] = alone(*run[0], maps)
         return extent
-    memory = np.empty(last.offset + last.size - first.offset, np.uint8)
+    size = last.offset + last.size - first.offset
+    # The array of the memory is made even so: a view of it takes less time than one of a memoryview.
+    memory = np.frombuffer(maps[first.shard], np.uint8, size, first.offset) if mapped else np.empty(size, np.uint8)
     for name, entry in run:
-        try:
-            arrays[name] = np.ndarray(entry.shape, entry.dtype.numpy, memory, entry.offset - first.offset)
-        except ValueError as error:
-            raise UnsupportedError(
-                f"numpy cannot hold an array of the shape {list(entry.shape)[:8]}... ({error})"
-            ) from error
-    return Extent(first.shard, first.offset, memoryview(memory), run)  # type: ignore[arg-type]  # as in tensor.empty
+        arrays[name] = _view(entry, memory, entry.offset - first.offset)
+    return Extent(first.shard, first.offset, memoryview(memory), run, mapped=mapped)  # type: ignore[arg-type]  # as in tensor.empty
 
 
-def fetch(extents: Sequence[Extent], read: Read, path: Callable[[int], str], *, verify: bool, at_once: bool) -> None:
+def _view(entry: BundleEntry, memory: Any, offset: int) -> np.ndarray[Any, Any]:
+    try:
+        view: np.ndarray[Any, Any] = np.ndarray(entry.shape, entry.dtype.numpy, memory, offset)
+    except ValueError as error:
+        raise UnsupportedError(
+            f"numpy cannot hold an array of the shape {list(entry.shape)[:8]}... ({error})"
+        ) from error
+    return view
+
+
+def fetch(
+    extents: Sequence[Extent],
+    read: Read | None,
+    path: Callable[[int], str],
+    *,
+    verify: bool,
+    at_once: bool = False,
+) -> None:
     """Fills extents from their files, and holds every tensor in them against its checksum.
 
     Args:
         extents: What to fill; of no particular order.
-        read: Reads; called from several threads.
+        read: Reads; called from several threads. None: everything is in memory already.
         path: The full name of a data file, for messages.
         verify: Whether to check.
         at_once: Ask for all of a file in one call, for a store that has its own way to split a large read.
@@ -133,17 +174,17 @@ def fetch(extents: Sequence[Extent], read: Read, path: Callable[[int], str], *, 
     """
     pieces = [*_pieces(extents)]
     done: list[list[tuple[int, int, int]]] | None = [[] for _ in extents] if verify else None
-    loaded = at_once and len(pieces) > 1
-    if loaded:
+    if at_once and read is not None and len(pieces) > 1:
         by_shard: dict[int, list[tuple[int, memoryview]]] = {}
         for extent in extents:
-            if extent.data.nbytes:
+            if extent.data.nbytes and not extent.mapped:
                 by_shard.setdefault(extent.shard, []).append((extent.offset, extent.data))
         for shard, targets in by_shard.items():
             read(shard, targets)
-        if not verify:
-            return
-    work = [partial(_do, extents, piece, None if loaded else read, path, done) for piece in pieces]
+        read = None
+    if read is None and not verify:
+        return
+    work = [partial(_do, extents, piece, read, path, done) for piece in pieces]
     if len(work) <= 1 or _AT_ONCE == 1:
         run_all(None, work, window=1)
     else:
@@ -197,7 +238,7 @@ def _do(
         targets = [
             (extents[number].offset + start, extents[number].data[start:stop])
             for number, start, stop in piece.cuts
-            if stop > start
+            if stop > start and not extents[number].mapped
         ]
         if targets:
             read(piece.shard, targets)

@@ -20,6 +20,7 @@ from ckptstore.bundle import extents
 from ckptstore.bundle.extents import Extent
 from ckptstore.bundle.index import BundleIndex, box_in, text
 from ckptstore.bundle.index_file import IndexFile
+from ckptstore.bundle.mapped import MappedTensors
 from ckptstore.bundle.runs import runs, widen
 from ckptstore.bundle.source import TensorInfo
 from ckptstore.errors import (
@@ -114,12 +115,17 @@ class BundleReader:
             nbytes = sum(self.index.piece(name, entry, piece).size for piece in entry.slices)
         return TensorInfo(name, entry.dtype, entry.shape, nbytes, len(entry.slices))
 
-    def read(self, names: Iterable[str], *, verify: bool = True) -> dict[str, np.ndarray[Any, Any]]:
+    def read(
+        self, names: Iterable[str], *, verify: bool = True, read_only: bool = False
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """Reads tensors whole: one pass over each data file, straight into the arrays.
 
         Args:
             names: Which.
             verify: Hold the bytes of each against their checksum.
+            read_only: Hand out arrays that cannot be written to. Where the store can map files into memory, they are
+                views of that, so that what nobody looks at takes no memory. (Strings, pieces, tensors that are out of
+                line for their type and those of the other byte order are copies.)
 
         Raises:
             TensorNotFoundError: Some are not there; all of those are listed.
@@ -144,13 +150,14 @@ class BundleReader:
             for name, entry in entries.items()
             if entry.slices
         }
-        small = self._load_small(plain)
+        small = {} if read_only else self._load_small(plain)
         self._check(plain)
         self._check([(name, part.entry) for name, parts in sliced.items() for part in parts])
         for name, entry in plain:
             self._require_numpy(name, entry)
         strings = [extents.encoded(name, entry) for name, entry in plain if entry.dtype == STRING]
-        numbers, out = extents.lay_out(item for item in plain if item[1].dtype != STRING)
+        maps = self._map_shards(plain) if read_only else {}
+        numbers, out = extents.lay_out((item for item in plain if item[1].dtype != STRING), maps)
         self._fetch([*numbers, *strings], verify, small)
         if self.header.big_endian:
             for array in out.values():
@@ -159,7 +166,28 @@ class BundleReader:
         for name, parts in sliced.items():
             entry = entries[name]
             out[name] = self._read_slices(name, entry, tuple((0, size) for size in entry.shape), parts, verify)
+        if read_only:
+            for array in out.values():
+                array.flags.writeable = False
         return {name: out[name] for name in wanted}
+
+    def mapped(self, names: Iterable[str]) -> MappedTensors:
+        """Those of some tensors whose files can be mapped into memory: what they are is checked, their bytes not yet.
+
+        Raises:
+            DataLossError, CheckpointNotFoundError: As in `read`.
+        """
+        found = self.index.find([*dict.fromkeys(names)])
+        entries = {
+            name: entry
+            for name, entry in found.items()
+            if entry.size and entry.dtype.itemsize and not entry.slices and not self.header.big_endian
+        }
+        maps = self._map_shards([*entries.items()])
+        entries = {name: entry for name, entry in entries.items() if entry.shard in maps}
+        self._check([*entries.items()])
+        files = {shard: self._store.path(self.data_key(shard)) for shard in maps}
+        return MappedTensors(self.path, entries, maps, files)
 
     def read_box(self, name: str, box: Box, *, verify: bool = True) -> np.ndarray[Any, Any]:
         """Reads a part of a tensor.
@@ -277,6 +305,19 @@ class BundleReader:
             self._shard_meta[shard] = meta
         return out
 
+    def _map_shards(self, parts: Sequence[tuple[str, BundleEntry]]) -> dict[int, memoryview]:
+        """The data files that entries are in, as memory, as far as the store can map them."""
+        if self.header.big_endian:
+            return {}
+        out: dict[int, memoryview] = {}
+        for shard in {entry.shard for _, entry in parts if entry.size}:
+            meta = self.shard_meta(shard)
+            with self._still_there(meta):
+                data = self._store.map(meta.key, version=meta.version)
+            if data is not None:
+                out[shard] = data
+        return out
+
     def _check(self, parts: Sequence[tuple[str, BundleEntry]]) -> None:
         """Holds what entries claim against each other and against the files, before memory is taken for them."""
         claimed: Counter[int] = Counter()
@@ -330,8 +371,13 @@ class BundleReader:
         )
 
     def _read_into(self, meta: ObjectMeta, targets: list[tuple[int, memoryview]]) -> None:
-        try:
+        with self._still_there(meta):
             self._store.read_into(meta.key, targets, version=meta.version)
+
+    @contextlib.contextmanager
+    def _still_there(self, meta: ObjectMeta) -> Iterator[None]:
+        try:
+            yield
         except NotFoundError as error:
             path = self._store.path(meta.key)
             raise CheckpointNotFoundError(

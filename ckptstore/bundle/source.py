@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ckptstore.format.dtypes import DType
 from ckptstore.format.slices import Box
+
+if TYPE_CHECKING:
+    from ckptstore.bundle.mapped import MappedTensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,19 @@ class TensorSource(Protocol):
     def info(self, name: str) -> TensorInfo | None:
         """What is known of a tensor, or None if there is none of that name."""
 
-    def read(self, names: Iterable[str], *, verify: bool = True) -> dict[str, np.ndarray[Any, Any]]:
-        """Reads tensors whole, and checks the checksum of each unless told not to."""
+    def read(
+        self, names: Iterable[str], *, verify: bool = True, read_only: bool = False
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Reads tensors whole, and checks the checksum of each unless told not to.
+
+        Args:
+            names: Which.
+            verify: Whether to check.
+            read_only: Hand out arrays that cannot be written to, and that may be the files' own memory.
+        """
 
     def read_box(self, name: str, box: Box, *, verify: bool = True) -> np.ndarray[Any, Any]:
         """Reads a part of a tensor, and little more than its bytes."""
+
+    def mapped(self, names: Iterable[str]) -> MappedTensors:
+        """Those of some tensors whose files can be mapped into memory; they are checked when they are touched."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptstore.bundle.mapped import MappedTensors
 from ckptstore.bundle.source import TensorInfo
 from ckptstore.errors import CheckpointNotFoundError, NotFoundError, TensorNotFoundError, located
 from ckptstore.format.naming import expand_v1_pattern
@@ -58,7 +59,9 @@ class V1Source:
         nbytes = int(np.prod(found.shape, dtype=object)) * found.dtype.itemsize
         return TensorInfo(name, found.dtype, found.shape, nbytes, len(found.slices) if sliced else 0)
 
-    def read(self, names: Iterable[str], *, verify: bool = True) -> dict[str, np.ndarray[Any, Any]]:
+    def read(
+        self, names: Iterable[str], *, verify: bool = True, read_only: bool = False
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """Reads tensors whole, in any slicing.
 
         Raises:
@@ -75,7 +78,15 @@ class V1Source:
                 name=missing[0],
                 missing=missing,
             )
-        return {name: self._read(name, None) for name in wanted}
+        out = {name: self._read(name, None) for name in wanted}
+        for array in out.values():
+            array.flags.writeable = not read_only
+        return out
+
+    def mapped(self, names: Iterable[str]) -> MappedTensors:
+        """None of them: the format compresses, and splits tensors up."""
+        del names
+        return MappedTensors(self.path, {}, {}, {})
 
     def read_box(self, name: str, box: Box, *, verify: bool = True) -> np.ndarray[Any, Any]:
         """Reads a part of a tensor.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ckptstore._concurrency import make_executor, run_all
 from ckptstore.bundle.builder import BundleBuilder
+from ckptstore.bundle.progress import Progress, WriteProgress
 from ckptstore.format.naming import data_name, index_name
 from ckptstore.storage import ObjectMeta, Payload, Store
 
@@ -22,10 +24,14 @@ class BundleWriter(BundleBuilder):
         store: Where to.
         prefix: The bundle's name, a key of the store without the files' endings.
         max_shard_bytes: See `BundleBuilder`.
+        progress: Told how much of the data files is written.
     """
 
-    def __init__(self, store: Store, prefix: str, *, max_shard_bytes: int | None = None) -> None:
+    def __init__(
+        self, store: Store, prefix: str, *, max_shard_bytes: int | None = None, progress: Progress | None = None
+    ) -> None:
         super().__init__(max_shard_bytes=max_shard_bytes)
+        self._progress = progress
         self._store = store
         self._prefix = prefix
 
@@ -48,11 +54,16 @@ class BundleWriter(BundleBuilder):
         self.require_tensors()  # an impossible bundle is found out before anything is written
         shards = self.shards
         names = [data_name(self._prefix, number, len(shards)) for number in range(len(shards))]
+        meanwhile = None if self.checked else self.compute_checksums
+        if self._progress is None:
+            return put_all(self._store, names, lambda number: Payload(shards[number]), meanwhile=meanwhile)
+        told = WriteProgress([sum(buffer.nbytes for buffer in shard) for shard in shards], self._progress)
         return put_all(
             self._store,
             names,
-            lambda number: Payload(shards[number]),
-            meanwhile=None if self.checked else self.compute_checksums,
+            lambda number: told.payload(number, shards[number]),
+            meanwhile=meanwhile,
+            done=told.done,
         )
 
     def write_index(self) -> ObjectMeta:
@@ -71,6 +82,7 @@ def put_all(
     payload: Callable[[int], Payload],
     *,
     meanwhile: Callable[[], None] | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> list[ObjectMeta]:
     """Puts several files, a few side by side.
 
@@ -79,19 +91,23 @@ def put_all(
         names: Their keys.
         payload: What goes into each, by its place in `names`.
         meanwhile: What else is to be done by then, in a thread of its own.
+        done: Told which of them is there.
     """
 
-    def put(number: int) -> Callable[[], ObjectMeta]:
-        return lambda: store.put(names[number], payload(number))
+    def put(number: int) -> ObjectMeta:
+        meta = store.put(names[number], payload(number))
+        if done is not None:
+            done(number)
+        return meta
 
-    calls: list[Callable[[], ObjectMeta | None]] = [*map(put, range(len(names)))]
+    calls: list[Callable[[], ObjectMeta | None]] = [partial(put, number) for number in range(len(names))]
     if meanwhile is not None:
         calls.insert(0, meanwhile)
     at_once = min(len(calls), _FILES_AT_ONCE + (meanwhile is not None))
     executor = make_executor(at_once, "ckptstore-save") if at_once > 1 else None
     try:
-        done = run_all(executor, calls, window=max(at_once, 1))
+        metas = run_all(executor, calls, window=max(at_once, 1))
     finally:
         if executor is not None:
             executor.shutdown(wait=True)
-    return [meta for meta in done if meta is not None]
+    return [meta for meta in metas if meta is not None]

@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ckptstore.bundle import BundleReader, TensorInfo, TensorSource
+from ckptstore.bundle import BundleReader, Progress, TensorInfo, TensorSource
 from ckptstore.checkpoint.objects import OBJECT_GRAPH_KEY, SAVE_COUNTER
 from ckptstore.checkpoint.reader import CheckpointReader
-from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import InvalidArgumentError, UnsupportedError
 
 _BATCH = 32 << 20  # bytes of small tensors that are read together

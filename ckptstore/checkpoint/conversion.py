@@ -10,11 +10,10 @@ import math
 
 import numpy as np
 
-from ckptstore.bundle import BundleBuilder, BundleReader
+from ckptstore.bundle import BundleBuilder, BundleReader, Progress
 from ckptstore.checkpoint.copying import CopiedCheckpoint, Source, finished, put_meta
 from ckptstore.checkpoint.publication import Publication
 from ckptstore.checkpoint.v1_files import is_partitioned, pieces_of, read_v1, v1_name
-from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError, located
 from ckptstore.format.dtypes import DType
 from ckptstore.format.naming import data_name, expand_v1_pattern, index_name

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from ckptstore._proto.meta_graph_pb2 import MetaGraphDef
+from ckptstore.bundle import Progress
 from ckptstore.bundle.index import BundleIndex, text
 from ckptstore.bundle.relayout import lay_out
 from ckptstore.bundle.stream import Passing, Run, check_extents, checked_payload
 from ckptstore.checkpoint.publication import Publication
 from ckptstore.checkpoint.v1_files import read_v1, v1_bytes, v1_tables
-from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import CheckpointNotFoundError, DataLossError, InvalidArgumentError, NotFoundError, located
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.naming import (

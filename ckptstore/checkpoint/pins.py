@@ -124,6 +124,11 @@ class ReadingStore(WrapperStore):
         with self._reading():
             self._inner.read_into(key, targets, version=version)
 
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """See `Store.map`."""
+        with self._reading():
+            return self._inner.map(key, version=version)
+
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""
         with self._reading():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ckptstore.checkpoint.targets import Target, fill
 from ckptstore.errors import (
     CheckpointNotFoundError,
     DataLossError,
+    InvalidArgumentError,
     TensorNotFoundError,
     located,
 )
@@ -25,6 +26,21 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+
+Verify = bool | Literal["lazy"]
+"""Whether, or when, tensors are held against their checksums."""
+
+
+def as_verify(value: Verify) -> Verify:
+    """Checks the argument.
+
+    Raises:
+        InvalidArgumentError: It is none of the three.
+    """
+    if value is True or value is False or (isinstance(value, str) and value == "lazy"):
+        return value
+    raise InvalidArgumentError(f'verify must be True, False or "lazy", not {value!r}.')
 
 
 def open_source(store: Store, key: str) -> TensorSource:
@@ -144,6 +160,8 @@ class CheckpointReader(Mapping[str, LazyArray]):
         assignment_map: AssignmentMap | None = None,
         *,
         strict: bool = True,
+        read_only: bool = False,
+        verify: Verify | None = None,
     ) -> Restored:
         """Reads many tensors at once, all or nothing.
 
@@ -155,14 +173,19 @@ class CheckpointReader(Mapping[str, LazyArray]):
                 `ckptstore.checkpoint.assignment`.
             strict: Every name asked for must be there, and every tensor readable. False: what is there and can be
                 read; the result's `report` tells the rest.
+            read_only: Hand out arrays that cannot be written to. On a disk they are views of the files, mapped into
+                memory: they cost no memory of their own, and outlive the reader and the files' deletion.
+            verify: As the class's, for this call; or "lazy": see `ckptstore.restore`.
 
         Raises:
+            InvalidArgumentError: `verify` is something else.
             TensorNotFoundError: Names are not there; all of them are listed, and all that do not fit.
             IncompatibleTensorError: Arrays or variables to be filled have another shape or type; all of them are
                 listed, and nothing is filled then.
             DataLossError: Bytes are damaged.
             UnsupportedError: A variant is among them.
         """
+        check = self._verify if verify is None else as_verify(verify)
         if isinstance(names, Iterable) and not isinstance(names, str):
             names = list(names)
         pairs = None if assignment_map is None else as_pairs(assignment_map)
@@ -183,8 +206,8 @@ class CheckpointReader(Mapping[str, LazyArray]):
             aliases={name: restorable.get(key, key) for name, key in others.items()},
             info=lambda name: self.info(keys[name]),
         )
-        values = self._source.read((keys[item.source] for item in plan), verify=self._verify)
-        out: dict[str, np.ndarray[Any, Any]] = {}
+        values = self._read([keys[item.source] for item in plan], read_only, check)
+        out: dict[str, Any] = {}
         into: list[tuple[Target, np.ndarray[Any, Any]]] = []
         given: set[str] = set()
         for item in plan:
@@ -192,13 +215,22 @@ class CheckpointReader(Mapping[str, LazyArray]):
             value = values[key]
             if item.into is None or item.into.array is None:
                 # Nobody who asks for a tensor twice expects to find one array under two names.
-                value = value.copy() if key in given else value
+                value = value.copy() if key in given and not (read_only or check == "lazy") else value
                 given.add(key)
             if item.into is not None:
+                value = np.asarray(value)
                 into.append((item.into, value))
             out[item.target] = value if item.into is None or item.into.array is None else item.into.array
         fill(into)
         return Restored(out, plan.report)
+
+    def _read(self, keys: list[str], read_only: bool, verify: Verify) -> Mapping[str, Any]:
+        if verify != "lazy":
+            return self._source.read(keys, verify=verify, read_only=read_only)
+        mapped = self._source.mapped(keys)
+        lazy = {name: LazyArray(mapped, info) for name in keys if (info := mapped.info(name)) is not None}
+        rest = [name for name in keys if name not in lazy]
+        return lazy | self._source.read(rest, read_only=True)
 
     def _restorable(self) -> dict[str, str]:
         """Stored name by the name that a restore gives it."""

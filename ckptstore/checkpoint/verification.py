@@ -9,7 +9,7 @@ from typing import TypeAlias
 from google.protobuf.message import DecodeError
 
 from ckptstore._proto.meta_graph_pb2 import MetaGraphDef
-from ckptstore.bundle import BundleReader
+from ckptstore.bundle import BundleReader, Progress
 from ckptstore.checkpoint.directory import CheckpointDirectory
 from ckptstore.checkpoint.reader import open_source
 from ckptstore.errors import CheckpointNotFoundError, DataLossError, NotFoundError, located
@@ -20,9 +20,6 @@ from ckptstore.storage import Store
 
 _PIECE = 64 << 20
 _MAX_LISTED = 100  # missing files that are named one by one
-
-Progress = Callable[[int, int], None]
-"""Called now and then with the bytes read so far, and all that there are to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ def verify_checkpoint(store: Store, prefix: str, progress: Progress | None = Non
     Args:
         store: The directory.
         prefix: The checkpoint's key.
-        progress: See `Progress`.
+        progress: Told the bytes read so far, and all that there are to read.
 
     Raises:
         CheckpointNotFoundError: There is no such checkpoint at all. (A missing part of one is a damage.)

@@ -201,6 +201,27 @@ class Store(abc.ABC):
             DataLossError: The object ends before a target does. The buffers' contents are then undefined.
         """
 
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """The object's bytes as read-only memory into which the system loads what is touched.
+
+        It stays what it is when the object is replaced or deleted, and for as long as somebody holds on to it. (Should
+        somebody shorten the file in place, which nothing here does, then the system kills the process that touches
+        what is gone.)
+
+        Args:
+            key: The key.
+            version: Map this version only (from `ObjectMeta.version`). None: whatever is there.
+
+        Returns:
+            The bytes, or None if this store cannot do that for this object; `read_into` reads it.
+
+        Raises:
+            NotFoundError: There is no such object. (A store that cannot map need not find that out.)
+            PreconditionFailedError: The object is another version; likewise.
+        """
+        del key, version
+        return None
+
     @abc.abstractmethod
     def head(self, key: str) -> ObjectMeta:
         """What the store tells of one object.

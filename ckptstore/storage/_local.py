@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -131,6 +132,17 @@ class LocalStore(Store):
                 raise short_file(self.path(key), meta.size, stop)
             read_targets(fd, wanted, self.path(key))
             self._check_version(key, version, file_version(os.fstat(fd)))  # somebody may have written in place
+
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """See `Store.map`. None where the file system cannot map files."""
+        with self._open(key) as (fd, meta):
+            self._check_version(key, version, meta.version)
+            if not meta.size:
+                return memoryview(b"")
+            try:
+                return memoryview(mmap.mmap(fd, meta.size, access=mmap.ACCESS_READ))
+            except OSError:
+                return None
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""

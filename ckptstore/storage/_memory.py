@@ -121,6 +121,13 @@ class MemoryStore(Store):
                 )
             view[:] = source[offset:stop]
 
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """See `Store.map`: it is in memory already."""
+        found = self._find(check_key(key))
+        if version is not None and version != found.meta.version:
+            raise not_that_version(self.path(key))
+        return memoryview(found.data)
+
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""
         return self._find(key).meta

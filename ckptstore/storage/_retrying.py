@@ -78,6 +78,10 @@ class RetryingStore(WrapperStore):
         """See `Store.read_into`. Each attempt fills all the buffers from their beginning."""
         self._attempt(lambda: self._inner.read_into(key, targets, version=version))
 
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """See `Store.map`. Reading changes nothing."""
+        return self._attempt(lambda: self._inner.map(key, version=version))
+
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`. Reading changes nothing."""
         return self._attempt(lambda: self._inner.head(key))

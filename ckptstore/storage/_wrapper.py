@@ -45,6 +45,10 @@ class WrapperStore(Store):
         """See `Store.read_into`."""
         self._inner.read_into(key, targets, version=version)
 
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """See `Store.map`."""
+        return self._inner.map(key, version=version)
+
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""
         return self._inner.head(key)

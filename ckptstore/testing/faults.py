@@ -20,6 +20,7 @@ T = TypeVar("T")
 Verb = Literal[
     "get",
     "read_into",
+    "map",
     "head",
     "put",
     "create",
@@ -100,6 +101,10 @@ class FaultyStore(WrapperStore):
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
         """See `Store.read_into`."""
         self._call("read_into", key, lambda: self._inner.read_into(key, targets, version=version))
+
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """See `Store.map`."""
+        return self._call("map", key, lambda: self._inner.map(key, version=version))
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""

@@ -14,11 +14,12 @@ import numpy as np
 
 from ckptstore._arguments import as_count, as_hours, as_step
 from ckptstore._clock import Clock, SystemClock
-from ckptstore.bundle import BundleWriter
+from ckptstore.bundle import BundleWriter, Progress
 from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader
 from ckptstore.checkpoint.assignment import AssignmentMap
 from ckptstore.checkpoint.pins import open_pinned
 from ckptstore.checkpoint.policies import Decision, Policy
+from ckptstore.checkpoint.reader import Verify
 from ckptstore.checkpoint.restored import Restored
 from ckptstore.checkpoint.retention import Sweep
 from ckptstore.checkpoint.writer import CheckpointWriter
@@ -230,6 +231,7 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        progress: Progress | None = None,
     ) -> str:
         """Saves a step, makes it the latest, and deletes what is then no longer to be kept.
 
@@ -241,6 +243,8 @@ class CheckpointManager:
             metrics: Numbers to pick the best checkpoint by.
             metadata: Whatever else to remember, as JSON can hold it.
             overwrite: Replace the step if it is saved already. The old one stays until the new one counts.
+            progress: Called now and then with the bytes of the data files that the store has taken, and the bytes there
+                are; by one thread at a time, but not by this one. What it raises calls the save off.
 
         Returns:
             The checkpoint's path.
@@ -258,7 +262,7 @@ class CheckpointManager:
         self._background.wait()
         number, now = as_step(step), self._clock.time()
         info = RunInfo.of(number, now, metrics, metadata)
-        return self._save(number, now, info, flatten(items), overwrite=overwrite)
+        return self._save(number, now, info, flatten(items), overwrite=overwrite, progress=progress)
 
     def save_async(
         self,
@@ -268,6 +272,7 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        progress: Progress | None = None,
     ) -> Future[str]:
         """As `save`, but goes on in the background once the arrays are copied.
 
@@ -290,7 +295,9 @@ class CheckpointManager:
         with self._one_async:  # or another thread's copies would take the memory of these
             self._background.wait()
             copies = self._staging.copies(flat)
-            return self._background.submit(lambda: self._save(number, now, info, copies, overwrite=overwrite))
+            return self._background.submit(
+                lambda: self._save(number, now, info, copies, overwrite=overwrite, progress=progress)
+            )
 
     def wait_until_finished(self) -> None:
         """Waits until nothing is being saved.
@@ -300,8 +307,17 @@ class CheckpointManager:
         """
         self._background.wait()
 
-    def _save(self, number: int, now: float, info: RunInfo, flat: Mapping[str, Any], *, overwrite: bool) -> str:
-        writer = BundleWriter(self._store, "", max_shard_bytes=self._max_shard_bytes)
+    def _save(
+        self,
+        number: int,
+        now: float,
+        info: RunInfo,
+        flat: Mapping[str, Any],
+        *,
+        overwrite: bool,
+        progress: Progress | None,
+    ) -> str:
+        writer = BundleWriter(self._store, "", max_shard_bytes=self._max_shard_bytes, progress=progress)
         items = stored_items(flat, object_based=self._object_based, save_counter=number)
         for name, value in items.items():
             writer.add(name, value)
@@ -364,6 +380,8 @@ class CheckpointManager:
         names: Iterable[str] | None = None,
         assignment_map: AssignmentMap | None = None,
         strict: bool = True,
+        read_only: bool = False,
+        verify: Verify = True,
     ) -> Restored:
         """Reads a step, all or nothing, each tensor held against its checksum.
 
@@ -372,6 +390,8 @@ class CheckpointManager:
             names: Only these, names or patterns such as "layer/*". None: all.
             assignment_map: As in `ckptstore.restore`.
             strict: Every name asked for must be there.
+            read_only: As in `ckptstore.restore`: arrays that cannot be written to, on a disk without a copy.
+            verify: As in `ckptstore.restore`: True, False or "lazy".
 
         Returns:
             The tensors by name, a dict; its `report` tells what was used, what is missing and what nobody asked for.
@@ -384,7 +404,7 @@ class CheckpointManager:
             StateError: The state file is missing or cannot be read.
         """
         with self.reader(step) as reader:
-            return reader.restore(names, assignment_map, strict=strict)
+            return reader.restore(names, assignment_map, strict=strict, read_only=read_only, verify=verify)
 
     def restore_or_initialize(
         self, init_fn: Callable[[], Mapping[str, Any]]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ckptstore._clock import Clock, SystemClock
-from ckptstore.bundle import BundleWriter
+from ckptstore.bundle import BundleWriter, Progress
 from ckptstore.checkpoint import (
     CheckpointDirectory,
     CheckpointReader,
@@ -19,8 +19,8 @@ from ckptstore.checkpoint import (
 )
 from ckptstore.checkpoint.assignment import AssignmentMap, as_pairs
 from ckptstore.checkpoint.pins import open_pinned
+from ckptstore.checkpoint.reader import Verify
 from ckptstore.checkpoint.restored import Restored, RestoreReport
-from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import CheckpointExistsError, CheckpointNotFoundError, InvalidArgumentError, UnsafePathError
 from ckptstore.format.ledger import Entry, Ledger
 from ckptstore.format.naming import STATE_FILE, meta_name, parse_name
@@ -45,6 +45,7 @@ def save(
     object_based: bool = False,
     save_counter: int = 1,
     max_shard_bytes: int | None = None,
+    progress: Progress | None = None,
     storage_options: Options = None,
 ) -> str:
     """Writes one checkpoint, index and data alone: exactly the bytes that TensorFlow's Saver would write.
@@ -58,6 +59,7 @@ def save(
         object_based: Write what tf.train.Checkpoint writes, each "/" in a name being a step down the object tree.
         save_counter: The number of the save, for tf.train.Checkpoint to count on from.
         max_shard_bytes: Cut the data into files of at most this size (a single tensor may be larger).
+        progress: As in `CheckpointManager.save`.
         storage_options: For fsspec.
 
     Returns:
@@ -72,7 +74,7 @@ def save(
     flat = flatten(items)
     with from_url(parent, storage_options) as store:
         directory = CheckpointDirectory(store)
-        writer = BundleWriter(store, key, max_shard_bytes=max_shard_bytes)
+        writer = BundleWriter(store, key, max_shard_bytes=max_shard_bytes, progress=progress)
         for name, value in stored_items(flat, object_based=object_based, save_counter=save_counter).items():
             writer.add(name, value)
         replaced = directory.has_bundle(key)
@@ -203,6 +205,8 @@ def restore(
     assignment_map: AssignmentMap | None = None,
     *,
     strict: bool = True,
+    read_only: bool = False,
+    verify: Verify = True,
     storage_options: Options = None,
 ) -> Restored:
     """Reads a checkpoint's tensors, all or nothing, each held against its checksum.
@@ -214,6 +218,11 @@ def restore(
             array to fill, variable to assign or list of its parts; "scope/" -> "new scope/", "/" for the root; and
             pattern -> "new scope/", or None for the names as they are. Only what it names is read.
         strict: Every name asked for must be there. False: what is there is read.
+        read_only: Hand out arrays that cannot be written to. On a disk they are views of the files, mapped into memory:
+            they cost no memory of their own, and stay what they are even if the checkpoint is deleted.
+        verify: True: all bytes are checked before anything is returned. "lazy": on a disk, numbers come as LazyArrays,
+            each of which is checked as a whole when it is first touched (`np.asarray(array)`, `array[5:7]`), and
+            read-only; what cannot be mapped is read and checked at once. False: nothing is checked.
         storage_options: For fsspec.
 
     Returns:
@@ -226,7 +235,7 @@ def restore(
         CheckpointNotFoundError, DataLossError, StateError: As in `load_checkpoint`.
     """
     with load_checkpoint(prefix_or_dir, storage_options=storage_options) as reader:
-        return reader.restore(names, assignment_map, strict=strict)
+        return reader.restore(names, assignment_map, strict=strict, read_only=read_only, verify=verify)
 
 
 def init_from_checkpoint(

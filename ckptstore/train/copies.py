@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from ckptstore.bundle import Progress
 from ckptstore.checkpoint import verify_checkpoint
 from ckptstore.checkpoint.conversion import convert_to_v1, convert_to_v2
 from ckptstore.checkpoint.copying import CopiedCheckpoint, Source, copy_files, copy_tensors
 from ckptstore.checkpoint.publication import Publication
 from ckptstore.checkpoint.selection import select_names
-from ckptstore.checkpoint.verification import Progress
 from ckptstore.errors import DataLossError, InvalidArgumentError
 from ckptstore.format.naming import META_SUFFIX, expand_v1_pattern, meta_name, v1_shard_pattern
 from ckptstore.storage import LocalStore, Store, from_url, split_path

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from ckptstore.bundle import Progress
 from ckptstore.checkpoint import open_source
 from ckptstore.checkpoint.comparison import TensorDifference, Tolerance, compare_sources
-from ckptstore.checkpoint.verification import Progress
 from ckptstore.train.checkpoint_management import Options, Path
 from ckptstore.train.sources import options_for, reading
 

@@ -112,6 +112,9 @@ class NthFaultStore(WrapperStore):
                 if view.nbytes:
                     view.cast("B")[0] ^= 4
 
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        return self._send(f"map {key}", lambda: self._inner.map(key, version=version))
+
     def head(self, key: str) -> ObjectMeta:
         return self._send(f"head {key}", lambda: self._inner.head(key))
 
