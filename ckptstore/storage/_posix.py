@@ -18,7 +18,7 @@ from ckptstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from ckptstore.storage._base import ReadTarget
 
@@ -122,20 +122,38 @@ def check_regular(status: os.stat_result, path: str) -> None:
         raise StorageError(f"Cannot use {path} as a file: {_REMEDY[number]}.", path=path, errno=number)
 
 
-def write_all(fd: int, buffers: Iterable[memoryview]) -> None:
-    """Writes flat views of bytes one after the other, at the descriptor's position."""
+def write_all(fd: int, buffers: Iterable[memoryview], written: Callable[[int, int], object] | None = None) -> int:
+    """Writes flat views of bytes one after the other, from the beginning of an empty file on.
+
+    Args:
+        fd: The file's descriptor.
+        buffers: The bytes.
+        written: Told where each run of bytes that was written begins, and its size: up to 16 MiB.
+
+    Returns:
+        How many bytes there were.
+    """
     batch: list[memoryview] = []
-    size = 0
+    size = position = 0
+
+    def write() -> None:
+        nonlocal position
+        _write_batch(fd, batch, size)
+        if written is not None:
+            written(position, size)
+        position += size
+
     for buffer in buffers:
         for begin in range(0, buffer.nbytes, _MAX_CALL):
             piece = buffer[begin : begin + _MAX_CALL]
             if batch and (len(batch) == _MAX_BUFFERS or size + piece.nbytes > _MAX_CALL):
-                _write_batch(fd, batch, size)
+                write()
                 batch, size = [], 0
             batch.append(piece)
             size += piece.nbytes
     if batch:
-        _write_batch(fd, batch, size)
+        write()
+    return position
 
 
 def _write_batch(fd: int, batch: list[memoryview], size: int) -> None:

@@ -8,12 +8,14 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ckptstore.errors import UnsupportedError
 from ckptstore.storage._base import check_tag
 from ckptstore.storage._file_tags import set_tag
 from ckptstore.storage._posix import write_all
+from ckptstore.storage._write_back import begin_write_back, take_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +106,10 @@ def temporary_file(parent: int, payload: Payload, *, tag: str | None = None, dur
     try:
         fd = os.open(name, _CREATE, 0o666, dir_fd=parent)
         try:
-            write_all(fd, payload.buffers)
+            take_room(fd, payload.nbytes)
+            size = write_all(fd, payload.buffers, partial(begin_write_back, fd) if durable else None)
+            if size < payload.nbytes:
+                os.ftruncate(fd, size)  # room that was taken for what never came would read as zeros
             _stamp(fd)
             tagged = tag is not None and set_tag(fd, tag)
             if durable:
