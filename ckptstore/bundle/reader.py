@@ -282,6 +282,16 @@ class BundleReader:
                     ) from error
             return self._shard_meta[shard]
 
+    def shard_map(self, shard: int) -> memoryview | None:
+        """The bytes of a data file as memory, or None if the store cannot do that. Nothing of it is checked.
+
+        Raises:
+            CheckpointNotFoundError: It is not there.
+        """
+        meta = self.shard_meta(shard)
+        with self._still_there(meta):
+            return self._store.map(meta.key, version=meta.version)
+
     # -- reading
 
     def _load_small(self, parts: Sequence[tuple[str, BundleEntry]]) -> dict[int, bytes]:
@@ -309,14 +319,8 @@ class BundleReader:
         """The data files that entries are in, as memory, as far as the store can map them."""
         if self.header.big_endian:
             return {}
-        out: dict[int, memoryview] = {}
-        for shard in {entry.shard for _, entry in parts if entry.size}:
-            meta = self.shard_meta(shard)
-            with self._still_there(meta):
-                data = self._store.map(meta.key, version=meta.version)
-            if data is not None:
-                out[shard] = data
-        return out
+        shards = {entry.shard for _, entry in parts if entry.size}
+        return {shard: data for shard in shards if (data := self.shard_map(shard)) is not None}
 
     def _check(self, parts: Sequence[tuple[str, BundleEntry]]) -> None:
         """Holds what entries claim against each other and against the files, before memory is taken for them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ckptstore.bundle.builder import tensor_key
@@ -118,7 +119,10 @@ class V1BundleWriter:
         """
         if not self._tensors:
             raise InvalidArgumentError("There is nothing to save: a checkpoint holds at least one tensor.")
-        return put_all(self._store, self._files()[:-1], lambda number: Payload.of(self._shards[number].finish()))
+        return put_all([partial(self._put, number, name) for number, name in enumerate(self._files()[:-1])])
+
+    def _put(self, number: int, name: str) -> ObjectMeta:
+        return self._store.put(name, Payload.of(self._shards[number].finish()))
 
     def write_index(self) -> ObjectMeta:
         """Puts the last file, without which there is no checkpoint; `write_data` has been called before."""

@@ -32,6 +32,7 @@ class BundleWriter(BundleBuilder):
     ) -> None:
         super().__init__(max_shard_bytes=max_shard_bytes)
         self._progress = progress
+        self._told: WriteProgress | None = None
         self._store = store
         self._prefix = prefix
 
@@ -55,16 +56,21 @@ class BundleWriter(BundleBuilder):
         shards = self.shards
         names = [data_name(self._prefix, number, len(shards)) for number in range(len(shards))]
         meanwhile = None if self.checked else self.compute_checksums
-        if self._progress is None:
-            return put_all(self._store, names, lambda number: Payload(shards[number]), meanwhile=meanwhile)
-        told = WriteProgress([sum(buffer.nbytes for buffer in shard) for shard in shards], self._progress)
-        return put_all(
-            self._store,
-            names,
-            lambda number: told.payload(number, shards[number]),
-            meanwhile=meanwhile,
-            done=told.done,
-        )
+        self._told = None
+        if self._progress is not None:
+            self._told = WriteProgress([sum(buffer.nbytes for buffer in shard) for shard in shards], self._progress)
+        return put_all([partial(self._put_shard, number, name) for number, name in enumerate(names)], meanwhile)
+
+    def _put_shard(self, number: int, name: str) -> ObjectMeta:
+        meta = self._put(number, name)
+        if self._told is not None:
+            self._told.done(number)
+        return meta
+
+    def _put(self, number: int, name: str) -> ObjectMeta:
+        """Puts a data shard."""
+        shard = self.shards[number]
+        return self._store.put(name, Payload(shard) if self._told is None else self._told.payload(number, shard))
 
     def write_index(self) -> ObjectMeta:
         """Puts the index; `write_data` has been called before."""
@@ -76,33 +82,14 @@ class BundleWriter(BundleBuilder):
         self.write_index()
 
 
-def put_all(
-    store: Store,
-    names: Sequence[str],
-    payload: Callable[[int], Payload],
-    *,
-    meanwhile: Callable[[], None] | None = None,
-    done: Callable[[int], None] | None = None,
-) -> list[ObjectMeta]:
+def put_all(puts: Sequence[Callable[[], ObjectMeta]], meanwhile: Callable[[], None] | None = None) -> list[ObjectMeta]:
     """Puts several files, a few side by side.
 
     Args:
-        store: Where to.
-        names: Their keys.
-        payload: What goes into each, by its place in `names`.
+        puts: Puts one of them, each.
         meanwhile: What else is to be done by then, in a thread of its own.
-        done: Told which of them is there.
     """
-
-    def put(number: int) -> ObjectMeta:
-        meta = store.put(names[number], payload(number))
-        if done is not None:
-            done(number)
-        return meta
-
-    calls: list[Callable[[], ObjectMeta | None]] = [partial(put, number) for number in range(len(names))]
-    if meanwhile is not None:
-        calls.insert(0, meanwhile)
+    calls: list[Callable[[], ObjectMeta | None]] = [*([] if meanwhile is None else [meanwhile]), *puts]
     at_once = min(len(calls), _FILES_AT_ONCE + (meanwhile is not None))
     executor = make_executor(at_once, "ckptstore-save") if at_once > 1 else None
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ckptstore.format.ledger import Entry
-from ckptstore.storage import ObjectMeta, Payload, Store, WrapperStore
+from ckptstore.storage import ObjectMeta, ObjectRange, Payload, Store, WrapperStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,13 @@ class AttemptStore(WrapperStore):
     def put(self, key: str, payload: Payload) -> ObjectMeta:
         """See `Store.create`: an object that is there already, and is not of this attempt, is an AlreadyExistsError."""
         meta = self._inner.create(key, payload, tag=self._attempt.tag(key))
+        with self._lock:
+            self.written[key] = meta
+        return meta
+
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`; the tag is the attempt's."""
+        meta = self._inner.copy(key, ranges, tag=self._attempt.tag(key))
         with self._lock:
             self.written[key] = meta
         return meta

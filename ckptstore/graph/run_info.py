@@ -4,7 +4,9 @@ The file is a MetaGraphDef without a graph. Its collection "ckptstore" holds one
 
     {"version": 1, "step": 1200, "time": 1700000000.5, "metrics": {"loss": 0.25}, "metadata": {...}}
 
-TensorFlow carries collections along that it does not know, and never looks into this one.
+TensorFlow carries collections along that it does not know, and never looks into this one. The collection
+"ckptstore_digests", where there is one, holds two byte strings: the name of the algorithm, and the digests of all
+tensors, in the order of the index.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ckptstore._proto.meta_graph_pb2 import MetaGraphDef
 from ckptstore.errors import DataLossError, InvalidArgumentError
 
 COLLECTION = "ckptstore"
+_DIGESTS = "ckptstore_digests"
 _VERSION = 1
 
 
@@ -72,11 +75,12 @@ class RunInfo:
             f"metadata must be a mapping that JSON can hold ({problem}); save arrays as tensors instead."
         )
 
-    def encode(self, graph: MetaGraphDef | None = None) -> bytes:
+    def encode(self, graph: MetaGraphDef | None = None, digests: tuple[str, bytes] | None = None) -> bytes:
         """The bytes of the `.meta` file.
 
         Args:
             graph: What else it is to hold; by default nothing.
+            digests: Digests of the tensors, and how they were computed.
         """
         meta = MetaGraphDef()
         if graph is not None:
@@ -91,6 +95,8 @@ class RunInfo:
         }
         text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
         meta.collection_def[COLLECTION].bytes_list.value.append(text.encode("utf-8", "surrogatepass"))
+        if digests is not None:
+            meta.collection_def[_DIGESTS].bytes_list.value.extend((digests[0].encode("ascii"), digests[1]))
         return meta.SerializeToString(deterministic=True)
 
     @classmethod
@@ -125,6 +131,22 @@ class RunInfo:
             )
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             raise DataLossError(f"the record of the run in it is damaged ({error})") from error
+
+
+def stored_digests(data: bytes) -> tuple[str, bytes] | None:
+    """The digests in a `.meta` file, as they were handed to `RunInfo.encode`; None if it has none.
+
+    Raises:
+        DataLossError: It is no MetaGraphDef, or they are damaged.
+    """
+    try:
+        meta = MetaGraphDef.FromString(data)
+        if _DIGESTS not in meta.collection_def:
+            return None
+        algorithm, digests = meta.collection_def[_DIGESTS].bytes_list.value
+        return algorithm.decode("ascii"), digests
+    except (DecodeError, ValueError) as error:
+        raise DataLossError("it is no MetaGraphDef, or the digests in it are damaged") from error
 
 
 def _text_keys(value: Any) -> bool:

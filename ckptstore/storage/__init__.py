@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ckptstore.storage._base import (
     Capabilities,
     ObjectMeta,
+    ObjectRange,
     Payload,
     ReadTarget,
     Store,
@@ -39,6 +40,7 @@ __all__ = [
     "LocalStore",
     "MemoryStore",
     "ObjectMeta",
+    "ObjectRange",
     "Payload",
     "ReadTarget",
     "RetryPolicy",

@@ -67,6 +67,10 @@ class Capabilities:
         min_part_size: The least bytes of every part but the last, in bytes.
         max_parts: The most parts in one upload.
         max_put_size: The most bytes in one `put`, or None for no limit.
+        maps: `map` works.
+        copies: `copy` works for one whole object.
+        range_copies: `copy` works for ranges, of which each but the last has at least `min_part_size` bytes.
+        part_copies: `copy_part` works.
     """
 
     atomic_put: bool = True
@@ -80,6 +84,10 @@ class Capabilities:
     min_part_size: int = 0
     max_parts: int = 0
     max_put_size: int | None = None
+    maps: bool = False
+    copies: bool = False
+    range_copies: bool = False
+    part_copies: bool = False
 
 
 class Payload:
@@ -125,6 +133,31 @@ class Payload:
 
     def __repr__(self) -> str:
         return f"Payload({self.nbytes} bytes in {len(self.buffers)} buffers)"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRange:
+    """Some bytes of an object, or all of them.
+
+    Attributes:
+        meta: The object, and which version of it.
+        start: Where they begin.
+        stop: Where they end.
+    """
+
+    meta: ObjectMeta
+    start: int
+    stop: int
+
+    @classmethod
+    def whole(cls, meta: ObjectMeta) -> ObjectRange:
+        """All bytes of an object."""
+        return cls(meta, 0, meta.size)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the object."""
+        return self.start == 0 and self.stop == self.meta.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +328,25 @@ class Store(abc.ABC):
         del prefix
         return iter(())
 
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """As `create`, of bytes that are in this store already and do not pass through this process.
+
+        The object is independent of the sources: each may be deleted, or replaced by `put`, and leaves the others as
+        they are. (On a disk they may share blocks or the whole file, and so a damage of the medium.)
+
+        Args:
+            key: The key.
+            ranges: What it consists of, in order: one whole object, or, where the store has `range_copies`, any.
+            tag: As in `create`.
+
+        Raises:
+            AlreadyExistsError: As in `create`.
+            NotFoundError: A source is gone.
+            PreconditionFailedError: A source is another version; or its version is not known.
+            UnsupportedError: The store cannot do that, or cannot do it here: write the bytes instead.
+        """
+        raise UnsupportedError(f"{self!r} cannot copy objects.", path=key)
+
     @abc.abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """All objects whose key starts with the string `prefix`, at any depth, in ascending key order (by UTF-8).
@@ -337,6 +389,15 @@ class Store(abc.ABC):
         """Sends one part (numbered from 1). Repeating it is harmless; parts may come in any order."""
         raise UnsupportedError(f"{self!r} has no multipart uploads.", path=upload.key)
 
+    def copy_part(self, upload: Upload, number: int, source: ObjectRange) -> UploadPart:
+        """As `put_part`, of bytes that are in this store already and do not pass through this process.
+
+        Raises:
+            NotFoundError: The source is gone.
+            PreconditionFailedError: It is another version.
+        """
+        raise UnsupportedError(f"{self!r} cannot copy parts of objects.", path=upload.key)
+
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         """Publishes the object, atomically. Repeating it after a lost reply is harmless.
 
@@ -366,6 +427,17 @@ class Store(abc.ABC):
     def path(self, key: str) -> str:
         """The full name of a key, for messages."""
         return f"{self.url}/{key}" if key else self.url
+
+
+def whole_object(ranges: Sequence[ObjectRange], path: str) -> ObjectMeta:
+    """The one object that all of the ranges are; for stores that copy nothing else.
+
+    Raises:
+        UnsupportedError: They are something else; `path` is for the message.
+    """
+    if len(ranges) != 1 or not ranges[0].is_whole:
+        raise UnsupportedError(f"{path}: this store copies whole objects only; write the bytes instead.", path=path)
+    return ranges[0].meta
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -52,6 +52,7 @@ _CAPABILITIES = Capabilities(
     min_part_size=5 << 20,
     max_parts=10_000,
     max_put_size=5 << 40,
+    copies=True,
 )
 
 

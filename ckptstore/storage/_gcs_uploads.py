@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from ckptstore.errors import (
+    AlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
     PreconditionFailedError,
@@ -25,9 +26,9 @@ from ckptstore.errors import (
     StorageUnavailableError,
 )
 from ckptstore.storage._aio import crc32c_base64
-from ckptstore.storage._base import ObjectMeta, Payload, Upload, UploadPart, check_tag
+from ckptstore.storage._base import ObjectMeta, ObjectRange, Payload, Upload, UploadPart, check_tag, whole_object
 from ckptstore.storage._bucket import ATTEMPT
-from ckptstore.storage._conditions import not_new
+from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._gcs_client import CACHE_CONTROL, CONTENT_TYPE, DESCRIBED, GcsClient, json_of, object_meta
 from ckptstore.storage._gcs_errors import xml_text
 from ckptstore.storage._temporary_file import is_temporary
@@ -117,14 +118,33 @@ class GcsUploads(GcsClient):
             path = self.path(upload.key)
             raise StorageUnavailableError(f"The server could not complete the upload of {path}.", path=path)
 
-    def _compose(self, upload: Upload, source: str, size: int) -> ObjectMeta:
-        """Makes the key of a temporary object, if there is nothing at the key."""
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`. GCS composes the new object of the one there is, for which it copies no bytes."""
+        path = self._writable(key)
+        meta = whole_object(ranges, path)
+        if meta.version is None:
+            raise not_that_version(self.path(meta.key))
+        upload = Upload(key, "", uuid.uuid4().hex if tag is None else check_tag(tag), create_only=True)
+        try:
+            return self._compose(upload, meta.key, meta.size, meta.version)
+        except AlreadyExistsError as error:
+            try:  # GCS has one status for both conditions: that nothing is there, and which version the source is
+                self.head(key)
+            except NotFoundError:
+                raise not_that_version(self.path(meta.key)) from error
+            raise
+
+    def _compose(self, upload: Upload, source: str, size: int, generation: str | None = None) -> ObjectMeta:
+        """Makes the key of another object, if there is nothing at the key."""
         destination = {
             "contentType": CONTENT_TYPE,
             "cacheControl": CACHE_CONTROL,
             "metadata": {ATTEMPT: upload.tag},
         }
-        body = {"sourceObjects": [{"name": self._prefix + source}], "destination": destination}
+        described: dict[str, object] = {"name": self._prefix + source}
+        if generation is not None:
+            described["objectPreconditions"] = {"ifGenerationMatch": generation}
+        body = {"sourceObjects": [described], "destination": destination}
         try:
             reply = self._request(
                 "POST",

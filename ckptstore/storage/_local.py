@@ -15,18 +15,20 @@ import contextlib
 import errno
 import mmap
 import os
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ckptstore._clock import SystemClock
-from ckptstore.errors import StorageError, StorageUnavailableError, UnsafePathError
-from ckptstore.storage._base import Capabilities, ObjectMeta, Store, check_key
+from ckptstore.errors import StorageError, StorageUnavailableError, UnsafePathError, UnsupportedError
+from ckptstore.storage._base import Capabilities, ObjectMeta, Store, check_key, check_tag, whole_object
+from ckptstore.storage._clone import clone
 from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._deletion import delete_each, key_list
 from ckptstore.storage._directories import Directories
 from ckptstore.storage._file_lock import file_lock
-from ckptstore.storage._file_tags import get_tag, takes_tags
+from ckptstore.storage._file_tags import drop_name_tag, get_tag, set_name_tag, takes_tags
 from ckptstore.storage._posix import (
     ABSENT,
     check_regular,
@@ -38,19 +40,21 @@ from ckptstore.storage._posix import (
     sync_directory,
 )
 from ckptstore.storage._temporary_file import (
+    NO_LINKS,
     TEMPORARY_NAME,
     TemporaryFile,
     file_version,
+    fill_with,
     is_temporary,
     temporary_file,
 )
 from ckptstore.storage._walk import walk_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ckptstore._clock import Clock
-    from ckptstore.storage._base import Payload, ReadTarget
+    from ckptstore.storage._base import ObjectRange, Payload, ReadTarget
 
 LOCK_KEY = ".ckptstore/lock"
 """The file that `replace` and `delete_versions` lock. `list` leaves it out, also that of a store further below."""
@@ -76,6 +80,7 @@ class LocalStore(Store):
         self._clock: Clock = clock or SystemClock()
         self._directories = Directories(self._root, durable=durable)
         self._tags: bool | None = None  # whether the file system takes them, once that is known
+        self._clones: bool | None = None  # likewise for clones of files
 
     @property
     def url(self) -> str:
@@ -92,7 +97,13 @@ class LocalStore(Store):
             if there == self._root:
                 self._tags = tags
         return Capabilities(
-            durable=self._durable, create_only=True, compare_and_swap=True, conditional_delete=True, tags=tags
+            durable=self._durable,
+            create_only=True,
+            compare_and_swap=True,
+            conditional_delete=True,
+            tags=tags,
+            maps=True,
+            copies=True,
         )
 
     def path(self, key: str) -> str:
@@ -111,7 +122,7 @@ class LocalStore(Store):
                 )
             data = read_all(fd, meta.size)
             whole = len(data) == meta.size and not os.read(fd, 1)
-            tag = get_tag(fd)
+            tag = get_tag(fd, os.path.basename(self._file(key)))
             if not whole or file_version(os.fstat(fd)) != meta.version:
                 raise StorageUnavailableError(
                     f"{self.path(key)} was changed while it was read; try again when its writer is done.",
@@ -150,7 +161,7 @@ class LocalStore(Store):
         with os_errors(self.path(key), "look up", absent=ABSENT):
             status = os.stat(self._file(key))
             check_regular(status, self.path(key))
-        return _meta(key, status, get_tag(self._file(key)))
+        return _meta(key, status, _tag_of(self._file(key)))
 
     def put(self, key: str, payload: Payload) -> ObjectMeta:
         """See `Store.put`. After any failure, also a KeyboardInterrupt, the temporary file is removed.
@@ -164,7 +175,8 @@ class LocalStore(Store):
         """
         directory, name = self._split(key)
         with os_errors(self.path(key), "write"), self._directories.entered(directory) as parent:
-            with temporary_file(parent, payload, durable=self._durable) as new:
+            fill = fill_with(payload, durable=self._durable)
+            with temporary_file(parent, fill, durable=self._durable) as new:
                 new.rename(name)
             if self._durable:
                 sync_directory(parent)
@@ -178,16 +190,91 @@ class LocalStore(Store):
         """
         directory, name = self._split(key)
         with os_errors(self.path(key), "write"), self._directories.entered(directory) as parent:
-            with self._tagged(parent, payload, tag) as new:
-                meta = _meta(key, new.status, new.tag)
-                if not new.link(name, self.path(key)):
-                    there = self._file(key)
-                    if tag is None or get_tag(there) != tag:
-                        raise not_new(self.path(key))
-                    meta = _meta(key, os.stat(there), tag)
+            fill = fill_with(payload, durable=self._durable)
+            with self._tagged(parent, fill, tag) as new:
+                meta = self._publish(new, name, key, tag)
             if self._durable:
                 sync_directory(parent)
         return meta
+
+    def _publish(self, new: TemporaryFile, name: bytes, key: str, tag: str | None) -> ObjectMeta:
+        """Gives a new file its name, unless there is another file; our own of an earlier try is as good."""
+        if new.link(name, self.path(key)):
+            return _meta(key, new.status, new.tag)
+        there = self._own(key, tag)
+        if there is None:
+            raise not_new(self.path(key))
+        return there
+
+    def _own(self, key: str, tag: str | None) -> ObjectMeta | None:
+        """The file at a key, if it bears a tag of ours."""
+        there = self._file(key)
+        return None if tag is None or _tag_of(there) != tag else _meta(key, os.stat(there), tag)
+
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`: a clone that shares the blocks, or else a hard link; of whole files.
+
+        A hard link shares the file's time stamp, too, and so its version.
+
+        Raises:
+            UnsupportedError: The file system has neither; or the file has too many names, or belongs to somebody else.
+        """
+        directory, name = self._split(key)
+        source = whole_object(ranges, self.path(key))
+        if tag is not None:
+            check_tag(tag)
+        with (
+            self._open(source.key) as (fd, found),
+            os_errors(self.path(key), "write"),
+            self._directories.entered(directory) as parent,
+        ):
+            self._check_version(source.key, source.version or "", found.version)
+            if self._durable:
+                os.fsync(fd)  # whoever wrote it may not have done that
+            meta = self._clone(fd, parent, name, key, tag) or self._link(fd, source, parent, name, key, tag)
+            if self._durable:
+                sync_directory(parent)
+        return meta
+
+    def _clone(self, source: int, parent: int, name: bytes, key: str, tag: str | None) -> ObjectMeta | None:
+        if self._clones is False:
+            return None
+
+        def fill(fd: int) -> None:
+            self._clones = clone(source, fd)
+
+        with self._tagged(parent, fill, tag) as new:
+            if self._clones:
+                return self._publish(new, name, key, tag)
+            new.discard()
+        return None
+
+    def _link(self, fd: int, source: ObjectMeta, parent: int, name: bytes, key: str, tag: str | None) -> ObjectMeta:
+        path = self.path(key)
+        with self._locked():  # or another's link of that name could be taken for ours: the file has one set of tags
+            if _stat(self._file(key)) is not None:
+                there = self._own(key, tag)
+                if there is None:
+                    raise not_new(path)
+                return there
+            if tag is not None and not set_name_tag(fd, name, tag) and self.capabilities.tags:
+                raise UnsupportedError(f"{path}: no room for another tag; write the bytes instead.", path=path)
+            try:
+                os.link(self._file(source.key), name, dst_dir_fd=parent, follow_symlinks=False)
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if file_version(status) != source.version:  # it was replaced at this very moment
+                    os.unlink(name, dir_fd=parent)
+                    raise not_that_version(self.path(source.key))
+            except BaseException as error:
+                drop_name_tag(fd, name)
+                if isinstance(error, FileExistsError):
+                    raise not_new(path) from error
+                if isinstance(error, OSError) and error.errno in NO_LINKS:
+                    raise UnsupportedError(
+                        f"{path} could not be linked ({error.strerror}); write the bytes instead.", path=path
+                    ) from error
+                raise
+        return _meta(key, status, tag if self.capabilities.tags else None)
 
     def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
         """See `Store.replace`. The lock is held for no longer than the renaming.
@@ -203,11 +290,11 @@ class LocalStore(Store):
                 raise not_that_version(self.path(key))
             with (
                 self._directories.entered(directory) as parent,
-                self._tagged(parent, payload, tag) as new,
+                self._tagged(parent, fill_with(payload, durable=self._durable), tag) as new,
                 self._locked(),
             ):
                 found = _stat(file)
-                if found is not None and tag is not None and get_tag(file) == tag:
+                if found is not None and tag is not None and _tag_of(file) == tag:
                     new.discard()
                     if self._durable:
                         sync_directory(parent)  # the earlier try may have failed just before that
@@ -241,7 +328,7 @@ class LocalStore(Store):
 
         def unlink(key: str) -> None:
             with os_errors(self.path(key), "delete"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(self._file(key))
+                _unlink(self._file(key))
 
         try:
             delete_each(names, unlink)
@@ -267,7 +354,7 @@ class LocalStore(Store):
                 if found is None:
                     return
                 if file_version(found) == versions[key]:
-                    os.unlink(file)
+                    _unlink(file)
                 else:
                     spared.append(key)
 
@@ -293,9 +380,9 @@ class LocalStore(Store):
         return directory, name
 
     @contextlib.contextmanager
-    def _tagged(self, parent: int, payload: Payload, tag: str | None) -> Iterator[TemporaryFile]:
+    def _tagged(self, parent: int, fill: Callable[[int], object], tag: str | None) -> Iterator[TemporaryFile]:
         """As `temporary_file`; notes whether the file system takes tags."""
-        with temporary_file(parent, payload, tag=tag, durable=self._durable) as new:
+        with temporary_file(parent, fill, tag=tag, durable=self._durable) as new:
             if new.tag != tag:
                 self._tags = False
             yield new
@@ -354,6 +441,18 @@ def _check(key: str) -> str:
 
 def _meta(key: str, status: os.stat_result, tag: str | None = None) -> ObjectMeta:
     return ObjectMeta(key, status.st_size, file_version(status), status.st_mtime, tag)
+
+
+def _tag_of(file: bytes) -> str | None:
+    return get_tag(file, os.path.basename(file))
+
+
+def _unlink(file: bytes) -> None:
+    """Removes a name, and from a file that has others the tag that was this one's."""
+    status = os.stat(file, follow_symlinks=False)
+    if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+        drop_name_tag(file, os.path.basename(file))
+    os.unlink(file)
 
 
 def _stat(file: bytes) -> os.stat_result | None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ckptstore._clock import SystemClock
-from ckptstore.errors import DataLossError, NotFoundError, StorageError
-from ckptstore.storage._base import Capabilities, ObjectMeta, Store, Upload, UploadPart, check_key, check_tag
+from ckptstore.errors import DataLossError, NotFoundError, StorageError, UnsupportedError
+from ckptstore.storage._base import Capabilities, ObjectMeta, Payload, Store, Upload, UploadPart, check_key, check_tag
 from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._deletion import key_list
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ckptstore._clock import Clock
-    from ckptstore.storage._base import Payload, ReadTarget
+    from ckptstore.storage._base import ObjectRange, ReadTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,10 @@ class MemoryStore(Store):
             min_part_size=min_part_size if multipart else 0,
             max_parts=max_parts if multipart else 0,
             max_put_size=max_put_size,
+            maps=True,
+            copies=True,
+            range_copies=True,
+            part_copies=multipart,
         )
         self._clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
@@ -162,6 +166,18 @@ class MemoryStore(Store):
                 return there.meta
         raise not_new(self.path(key)) if version is None else not_that_version(self.path(key))
 
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`."""
+        if any(source.stop - source.start < self._capabilities.min_part_size for source in ranges[:-1]):
+            raise UnsupportedError(f"{self.path(key)}: ranges that small are not copied.", path=self.path(key))
+        return self.create(key, Payload([self._range(source) for source in ranges]), tag=tag)
+
+    def _range(self, source: ObjectRange) -> memoryview:
+        found = self._find(source.meta.key)
+        if source.meta.version is None or source.meta.version != found.meta.version:
+            raise not_that_version(self.path(source.meta.key))
+        return memoryview(found.data)[source.start : source.stop]
+
     def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
         """See `Store.delete_versions`."""
         spared = []
@@ -208,6 +224,12 @@ class MemoryStore(Store):
         with self._lock:
             self._parts(upload).data[number] = (tag, data)
         return UploadPart(number, tag, len(data))
+
+    def copy_part(self, upload: Upload, number: int, source: ObjectRange) -> UploadPart:
+        """See `Store.copy_part`."""
+        if not self._capabilities.multipart:
+            return super().copy_part(upload, number, source)
+        return self.put_part(upload, number, Payload([self._range(source)]))
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         """See `Store.complete_upload`. Parts are joined by ascending number."""

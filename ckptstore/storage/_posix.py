@@ -125,35 +125,48 @@ def check_regular(status: os.stat_result, path: str) -> None:
 def write_all(fd: int, buffers: Iterable[memoryview], written: Callable[[int, int], object] | None = None) -> int:
     """Writes flat views of bytes one after the other, from the beginning of an empty file on.
 
+    Buffers may be made when they are asked for: of large ones two are held at most, of others what two calls write.
+
     Args:
         fd: The file's descriptor.
         buffers: The bytes.
-        written: Told where each run of bytes that was written begins, and its size: up to 16 MiB.
+        written: Told, once some 8 to 24 MiB more have been written, where they begin and how many there are; not of the
+            last ones.
 
     Returns:
         How many bytes there were.
     """
-    batch: list[memoryview] = []
-    size = position = 0
-
-    def write() -> None:
-        nonlocal position
+    told = position = 0
+    for batch, size in _batches(buffers):
         _write_batch(fd, batch, size)
-        if written is not None:
-            written(position, size)
         position += size
-
-    for buffer in buffers:
-        for begin in range(0, buffer.nbytes, _MAX_CALL):
-            piece = buffer[begin : begin + _MAX_CALL]
-            if batch and (len(batch) == _MAX_BUFFERS or size + piece.nbytes > _MAX_CALL):
-                write()
-                batch, size = [], 0
-            batch.append(piece)
-            size += piece.nbytes
-    if batch:
-        write()
+        if written is not None and position - told >= _MAX_CALL // 2:
+            written(told, position - told)
+            told = position
     return position
+
+
+def _batches(buffers: Iterable[memoryview]) -> Iterator[tuple[list[memoryview], int]]:
+    """What to write in one call each, and how many bytes that is. The loop is all that a small buffer costs."""
+    batch: list[memoryview] = []
+    size = 0
+    for whole in buffers:
+        buffer, count = whole, len(whole)
+        if size + count > _MAX_CALL:
+            if batch:
+                yield batch, size
+                batch, size = [], 0
+            while count > _MAX_CALL:
+                yield [buffer[:_MAX_CALL]], _MAX_CALL
+                buffer = buffer[_MAX_CALL:]
+                count -= _MAX_CALL
+        batch.append(buffer)
+        size += count
+        if len(batch) == _MAX_BUFFERS or size >= _MAX_CALL // 2:
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size
 
 
 def _write_batch(fd: int, batch: list[memoryview], size: int) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tenacity
 
     from ckptstore._clock import Clock
-    from ckptstore.storage._base import ObjectMeta, Payload, ReadTarget, Store, Upload, UploadPart
+    from ckptstore.storage._base import ObjectMeta, ObjectRange, Payload, ReadTarget, Store, Upload, UploadPart
 
 T = TypeVar("T")
 
@@ -117,6 +117,10 @@ class RetryingStore(WrapperStore):
         """See `Store.unfinished`. The whole listing is fetched before it is handed out."""
         return iter(self._attempt(lambda: [*self._inner.unfinished(prefix)]))
 
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`. Our own earlier attempt is recognised by its tag."""
+        return self._attempt(lambda: self._inner.copy(key, ranges, tag=tag))
+
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`. The whole listing is fetched before it is handed out.
 
@@ -141,6 +145,10 @@ class RetryingStore(WrapperStore):
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
         """See `Store.put_part`. A part sent again replaces the one of its number."""
         return self._attempt(lambda: self._inner.put_part(upload, number, payload))
+
+    def copy_part(self, upload: Upload, number: int, source: ObjectRange) -> UploadPart:
+        """See `Store.copy_part`. A part copied again replaces the one of its number."""
+        return self._attempt(lambda: self._inner.copy_part(upload, number, source))
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         """See `Store.complete_upload`. A store recognises its own finished object by `Upload.tag`."""

@@ -34,6 +34,7 @@ _CAPABILITIES = Capabilities(
     min_part_size=5 << 20,
     max_parts=10_000,
     max_put_size=5 << 30,
+    part_copies=True,
 )
 
 _DELETE_AT_ONCE = 1000  # S3's limit for DeleteObjects

@@ -13,9 +13,9 @@ from ckptstore.errors import (
     StorageUnavailableError,
     UploadConflictError,
 )
-from ckptstore.storage._base import ObjectMeta, Payload, Upload, UploadPart, check_key, check_tag
+from ckptstore.storage._base import ObjectMeta, ObjectRange, Payload, Upload, UploadPart, check_key, check_tag
 from ckptstore.storage._bucket import ATTEMPT
-from ckptstore.storage._conditions import not_new
+from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._s3_client import S3Client
 from ckptstore.storage._s3_errors import is_missing_bucket, reply_of
 
@@ -35,6 +35,28 @@ class S3Uploads(S3Client):
         reply = self._call("upload_part", upload.key, body=payload, UploadId=upload.upload_id, PartNumber=number)
         # Sent back on completion only if the server keeps it: one that does not would not know what it is.
         return UploadPart(number, reply["ETag"], payload.nbytes, reply.get("ChecksumCRC32C"))
+
+    def copy_part(self, upload: Upload, number: int, source: ObjectRange) -> UploadPart:
+        """See `Store.copy_part`. Two requests, of which the second looks at the source again.
+
+        That is for servers that take the condition and do not look at it.
+        """
+        meta = source.meta
+        if meta.version is None:
+            raise not_that_version(self.path(meta.key))
+        reply = self._call(
+            "upload_part_copy",
+            upload.key,
+            UploadId=upload.upload_id,
+            PartNumber=number,
+            CopySource={"Bucket": self._bucket, "Key": self._prefix + check_key(meta.key)},
+            CopySourceIfMatch=meta.version,
+            CopySourceRange=f"bytes={source.start}-{source.stop - 1}",
+        )
+        if self.head(meta.key).version != meta.version:
+            raise not_that_version(self.path(meta.key))
+        part = reply["CopyPartResult"]
+        return UploadPart(number, part["ETag"], source.stop - source.start, part.get("ChecksumCRC32C"))
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         """See `Store.complete_upload`. When the reply is lost, the object itself tells whether it was published.

@@ -18,7 +18,7 @@ from ckptstore.storage._posix import write_all
 from ckptstore.storage._write_back import begin_write_back, take_room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ckptstore.storage._base import Payload
 
@@ -30,7 +30,8 @@ temporary file behind: `Store.unfinished` finds it, `Store.delete` removes it.
 """
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+"""What a file system answers that has no hard links, or not this one."""
 
 
 @dataclass
@@ -74,7 +75,7 @@ class TemporaryFile:
                 self.discard()
                 return False
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             raise UnsupportedError(
                 f"The file system of {path} has no hard links ({error.strerror}), so nothing could be created there "
@@ -91,12 +92,14 @@ class TemporaryFile:
 
 
 @contextlib.contextmanager
-def temporary_file(parent: int, payload: Payload, *, tag: str | None = None, durable: bool) -> Iterator[TemporaryFile]:
+def temporary_file(
+    parent: int, fill: Callable[[int], object], *, tag: str | None = None, durable: bool
+) -> Iterator[TemporaryFile]:
     """Writes a new file; if the block fails, also by a KeyboardInterrupt, it is removed.
 
     Args:
         parent: The open directory.
-        payload: The bytes.
+        fill: Called with a descriptor, for the bytes.
         tag: Its tag, or None.
         durable: Whether to sync it.
     """
@@ -106,10 +109,7 @@ def temporary_file(parent: int, payload: Payload, *, tag: str | None = None, dur
     try:
         fd = os.open(name, _CREATE, 0o666, dir_fd=parent)
         try:
-            take_room(fd, payload.nbytes)
-            size = write_all(fd, payload.buffers, partial(begin_write_back, fd) if durable else None)
-            if size < payload.nbytes:
-                os.ftruncate(fd, size)  # room that was taken for what never came would read as zeros
+            fill(fd)
             _stamp(fd)
             tagged = tag is not None and set_tag(fd, tag)
             if durable:
@@ -122,6 +122,18 @@ def temporary_file(parent: int, payload: Payload, *, tag: str | None = None, dur
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=parent)
         raise
+
+
+def fill_with(payload: Payload, *, durable: bool) -> Callable[[int], None]:
+    """Writes a payload into a new file; `durable` if it will be synced."""
+
+    def fill(fd: int) -> None:
+        take_room(fd, payload.nbytes)
+        size = write_all(fd, payload.buffers, partial(begin_write_back, fd) if durable else None)
+        if size < payload.nbytes:
+            os.ftruncate(fd, size)  # gives back the room that was taken for what never came
+
+    return fill
 
 
 def is_temporary(key: str) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import secrets
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ckptstore._concurrency import make_executor, run_all
-from ckptstore.errors import InvalidArgumentError, StorageUnavailableError, UploadConflictError
-from ckptstore.storage._base import Payload
+from ckptstore.errors import InvalidArgumentError, StorageUnavailableError, UnsupportedError, UploadConflictError
+from ckptstore.storage._base import ObjectRange, Payload
 from ckptstore.storage._coalesce import plan_reads
 from ckptstore.storage._upload_notes import UploadNote
 from ckptstore.storage._wrapper import WrapperStore
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    from ckptstore.storage._base import ObjectMeta, ReadTarget, Store
+    from ckptstore.storage._base import Capabilities, ObjectMeta, ReadTarget, Store, Upload, UploadPart
 
 T = TypeVar("T")
+Parts: TypeAlias = "Callable[[Upload], Iterator[Callable[[], UploadPart]]]"
+"""What the parts of an upload are: the calls that send them."""
 
 _MIB = 1 << 20
+_COPIED_PART = 256 * _MIB  # S3 copies up to 5 GiB in one request, and is faster with several at once
 _UPLOADS = 3  # how often a create is sent anew because another write of the key was under way
 
 
@@ -78,7 +83,7 @@ class TransferStore(WrapperStore):
         """
         if self._is_small(payload):
             return self._inner.put(key, payload)
-        return self._upload(key, payload, tag=None, create_only=False)
+        return self._upload(key, self._sent(payload), tag=None, create_only=False)
 
     def create(self, key: str, payload: Payload, *, tag: str | None = None) -> ObjectMeta:
         """See `Store.create`. On any failure a large one is aborted, as in `put`.
@@ -88,11 +93,14 @@ class TransferStore(WrapperStore):
         """
         if self._is_small(payload):
             return self._inner.create(key, payload, tag=tag)
+        return self._repeat(key, lambda: self._upload(key, self._sent(payload), tag=tag, create_only=True))
+
+    def _repeat(self, key: str, upload: Callable[[], ObjectMeta]) -> ObjectMeta:
         uploads = 0
         while True:
             uploads += 1
             try:
-                return self._upload(key, payload, tag=tag, create_only=True)
+                return upload()
             except UploadConflictError as error:
                 if uploads == _UPLOADS:
                     raise StorageUnavailableError(
@@ -100,6 +108,26 @@ class TransferStore(WrapperStore):
                         "writer is done.",
                         path=self.path(key),
                     ) from error
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Store.capabilities`: those of the inner store, and `copy` where that can copy parts."""
+        inner = self._inner.capabilities
+        return replace(inner, copies=True, range_copies=True) if inner.part_copies else inner
+
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`. Where the inner store can copy parts, it is a multipart upload of copied parts."""
+        inner = self._inner.capabilities
+        if not inner.part_copies:
+            return self._inner.copy(key, ranges, tag=tag)
+        size = sum(source.stop - source.start for source in ranges)
+        pieces = [*_split_ranges(ranges, max(_COPIED_PART, -(-size // (inner.max_parts // 2 or 1))))]
+        if not size or any(piece.stop - piece.start < inner.min_part_size for piece in pieces[:-1]):
+            raise UnsupportedError(
+                f"The parts of {self.path(key)} are too small to be copied; write the bytes instead.",
+                path=self.path(key),
+            )
+        return self._repeat(key, lambda: self._upload(key, self._copied(pieces), tag=tag, create_only=True))
 
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
         """See `Store.read_into`. All ranges are of one version where the store can pin one.
@@ -113,7 +141,7 @@ class TransferStore(WrapperStore):
             return
         if version is None and self._inner.capabilities.pinned_reads:
             version = self._inner.head(key).version
-        self._run(functools.partial(self._inner.read_into, key, request.targets, version=version) for request in plan)
+        self._run(partial(self._inner.read_into, key, request.targets, version=version) for request in plan)
 
     def close(self) -> None:
         """See `Store.close`. An executor that was handed in stays open."""
@@ -127,18 +155,33 @@ class TransferStore(WrapperStore):
         """Whether a payload goes in one request."""
         return not self._inner.capabilities.multipart or payload.nbytes <= self._upload_part_size(payload.nbytes)
 
-    def _upload(self, key: str, payload: Payload, *, tag: str | None, create_only: bool) -> ObjectMeta:
+    def _sent(self, payload: Payload) -> Parts:
+        """The parts of a payload."""
+
+        def parts(upload: Upload) -> Iterator[Callable[[], UploadPart]]:
+            size = self._upload_part_size(payload.nbytes)
+            for number, part in enumerate(split_payload(payload, size), start=1):
+                yield partial(self._inner.put_part, upload, number, part)
+
+        return parts
+
+    def _copied(self, pieces: Sequence[ObjectRange]) -> Parts:
+        """The parts of other objects."""
+
+        def parts(upload: Upload) -> Iterator[Callable[[], UploadPart]]:
+            for number, piece in enumerate(pieces, start=1):
+                yield partial(self._inner.copy_part, upload, number, piece)
+
+        return parts
+
+    def _upload(self, key: str, calls: Parts, *, tag: str | None, create_only: bool) -> ObjectMeta:
         upload = self._inner.create_upload(key, tag=tag, create_only=create_only)
         note = None
         try:
             if self._journal is not None:
                 note = f"{self._journal}{secrets.token_hex(16)}"
                 self._inner.put(note, UploadNote.of(upload).payload())
-            parts = self._run(
-                functools.partial(self._inner.put_part, upload, number, part)
-                for number, part in enumerate(split_payload(payload, self._upload_part_size(payload.nbytes)), start=1)
-            )
-            meta = self._inner.complete_upload(upload, parts)
+            meta = self._inner.complete_upload(upload, self._run(calls(upload)))
         except BaseException:
             with contextlib.suppress(Exception):
                 self._inner.abort_upload(upload)
@@ -170,6 +213,15 @@ class TransferStore(WrapperStore):
             if self._own is None or self._own[0] != os.getpid():
                 self._own = os.getpid(), make_executor(self._concurrency, "ckptstore-transfer")
             return self._own[1]
+
+
+def _split_ranges(ranges: Sequence[ObjectRange], size: int) -> Iterator[ObjectRange]:
+    """The ranges in pieces of about `size` bytes; each range is cut evenly, so that no piece is much smaller."""
+    for source in ranges:
+        length = source.stop - source.start
+        count = -(-length // size)
+        cuts = [source.start + length * number // count for number in range(count + 1)] if count else []
+        yield from (ObjectRange(source.meta, start, stop) for start, stop in pairwise(cuts))
 
 
 def split_payload(payload: Payload, size: int) -> Iterator[Payload]:

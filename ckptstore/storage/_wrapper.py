@@ -9,7 +9,7 @@ from ckptstore.storage._base import Store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ckptstore.storage._base import Capabilities, ObjectMeta, Payload, ReadTarget, Upload, UploadPart
+    from ckptstore.storage._base import Capabilities, ObjectMeta, ObjectRange, Payload, ReadTarget, Upload, UploadPart
 
 
 class WrapperStore(Store):
@@ -73,6 +73,10 @@ class WrapperStore(Store):
         """See `Store.unfinished`."""
         return self._inner.unfinished(prefix)
 
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`."""
+        return self._inner.copy(key, ranges, tag=tag)
+
     def list(self, prefix: str = "") -> Iterator[ObjectMeta]:
         """See `Store.list`."""
         return self._inner.list(prefix)
@@ -92,6 +96,10 @@ class WrapperStore(Store):
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
         """See `Store.put_part`."""
         return self._inner.put_part(upload, number, payload)
+
+    def copy_part(self, upload: Upload, number: int, source: ObjectRange) -> UploadPart:
+        """See `Store.copy_part`."""
+        return self._inner.copy_part(upload, number, source)
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         """See `Store.complete_upload`."""

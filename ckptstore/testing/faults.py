@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ckptstore.errors import StorageUnavailableError
-from ckptstore.storage import ObjectMeta, Payload, Upload, UploadPart, WrapperStore
+from ckptstore.storage import ObjectMeta, ObjectRange, Payload, Upload, UploadPart, WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +24,7 @@ Verb = Literal[
     "head",
     "put",
     "create",
+    "copy",
     "replace",
     "list",
     "unfinished",
@@ -31,6 +32,7 @@ Verb = Literal[
     "delete_versions",
     "create_upload",
     "put_part",
+    "copy_part",
     "complete_upload",
     "abort_upload",
 ]
@@ -139,6 +141,10 @@ class FaultyStore(WrapperStore):
             ),
         )
 
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`."""
+        return self._call("copy", key, lambda: self._inner.copy(key, ranges, tag=tag))
+
     def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
         """See `Store.delete_versions`."""
         metas = [*objects]
@@ -173,6 +179,10 @@ class FaultyStore(WrapperStore):
                 upload, number, TornPayload(payload, CrashError("in the middle of a part"))
             ),
         )
+
+    def copy_part(self, upload: Upload, number: int, source: ObjectRange) -> UploadPart:
+        """See `Store.copy_part`."""
+        return self._call("copy_part", upload.key, lambda: self._inner.copy_part(upload, number, source))
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         """See `Store.complete_upload`."""

@@ -24,6 +24,7 @@ from ckptstore.errors import (
 )
 from ckptstore.storage import Payload, Store
 from ckptstore.testing.conditional_tests import ConditionalTests
+from ckptstore.testing.copy_tests import CopyTests
 from ckptstore.testing.faults import TornPayload
 from ckptstore.testing.mapping_tests import MappingTests
 from ckptstore.testing.store_suite import PayloadError, keys_of, read
@@ -60,7 +61,7 @@ LITERAL_KEYS = [
 BAD_KEYS = ["", "/absolute", "a//b", "a/", ".", "..", "../a", "a/../b", "a/./b", "line\nfeed", "nul\0", "k" * 1025]
 
 
-class StoreTests(ConditionalTests, MappingTests, UploadTests):
+class StoreTests(ConditionalTests, CopyTests, MappingTests, UploadTests):
     """The suite. A backend subclasses it and says how to make a store, and how to reach its objects without one.
 
     ```python

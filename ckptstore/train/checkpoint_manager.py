@@ -14,7 +14,7 @@ import numpy as np
 
 from ckptstore._arguments import as_count, as_hours, as_step
 from ckptstore._clock import Clock, SystemClock
-from ckptstore.bundle import BundleWriter, Progress
+from ckptstore.bundle import BundleWriter, Progress, ReusingWriter
 from ckptstore.checkpoint import CheckpointDirectory, CheckpointReader
 from ckptstore.checkpoint.assignment import AssignmentMap
 from ckptstore.checkpoint.pins import open_pinned
@@ -41,6 +41,7 @@ from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import stored_items
 from ckptstore.train.items import flatten
 from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, latest_last, stored_metrics
+from ckptstore.train.reuse import compare_with_latest
 from ckptstore.train.staging import Staging
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        reuse: bool = False,
         progress: Progress | None = None,
     ) -> str:
         """Saves a step, makes it the latest, and deletes what is then no longer to be kept.
@@ -243,6 +245,11 @@ class CheckpointManager:
             metrics: Numbers to pick the best checkpoint by.
             metadata: Whatever else to remember, as JSON can hold it.
             overwrite: Replace the step if it is saved already. The old one stays until the new one counts.
+            reuse: Do not send again what the latest checkpoint holds with the same bytes: the store copies it (S3,
+                GCS), or the files share it (a disk: clones, else hard links). Each checkpoint is complete by itself,
+                and TensorFlow's files; it may have more data files, with up to a quarter of bytes that are out of use.
+                See docs/performance.md for what it saves, and for what it costs: time to compare, and files on one
+                disk that are damaged together.
             progress: Called now and then with the bytes of the data files that the store has taken, and the bytes there
                 are; by one thread at a time, but not by this one. What it raises calls the save off.
 
@@ -262,7 +269,7 @@ class CheckpointManager:
         self._background.wait()
         number, now = as_step(step), self._clock.time()
         info = RunInfo.of(number, now, metrics, metadata)
-        return self._save(number, now, info, flatten(items), overwrite=overwrite, progress=progress)
+        return self._save(number, now, info, flatten(items), overwrite=overwrite, reuse=reuse, progress=progress)
 
     def save_async(
         self,
@@ -272,6 +279,7 @@ class CheckpointManager:
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        reuse: bool = False,
         progress: Progress | None = None,
     ) -> Future[str]:
         """As `save`, but goes on in the background once the arrays are copied.
@@ -296,7 +304,7 @@ class CheckpointManager:
             self._background.wait()
             copies = self._staging.copies(flat)
             return self._background.submit(
-                lambda: self._save(number, now, info, copies, overwrite=overwrite, progress=progress)
+                lambda: self._save(number, now, info, copies, overwrite=overwrite, reuse=reuse, progress=progress)
             )
 
     def wait_until_finished(self) -> None:
@@ -315,13 +323,16 @@ class CheckpointManager:
         flat: Mapping[str, Any],
         *,
         overwrite: bool,
+        reuse: bool,
         progress: Progress | None,
     ) -> str:
-        writer = BundleWriter(self._store, "", max_shard_bytes=self._max_shard_bytes, progress=progress)
+        kind = ReusingWriter if reuse else BundleWriter
+        writer = kind(self._store, "", max_shard_bytes=self._max_shard_bytes, progress=progress)
         items = stored_items(flat, object_based=self._object_based, save_counter=number)
         for name, value in items.items():
             writer.add(name, value)
-        meta = info.encode(None if self._graph_of is None else self._graph_of(items))
+        digests = compare_with_latest(self._directory, writer) if isinstance(writer, ReusingWriter) else None
+        meta = info.encode(None if self._graph_of is None else self._graph_of(items), digests)
 
         def plan(ledger: Ledger, new: Entry) -> Sweep:
             replaced = [entry for entry in ledger.live if parse_step(entry.prefix) == number]

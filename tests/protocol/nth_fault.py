@@ -10,7 +10,7 @@ from typing import Any
 
 from ckptstore._clock import Clock
 from ckptstore.errors import CheckpointError, PermissionDeniedError, StorageUnavailableError
-from ckptstore.storage import ObjectMeta, Payload, ReadTarget, Store, Upload, UploadPart, WrapperStore
+from ckptstore.storage import ObjectMeta, ObjectRange, Payload, ReadTarget, Store, Upload, UploadPart, WrapperStore
 from ckptstore.testing import CrashError
 
 KINDS = (
@@ -129,6 +129,9 @@ class NthFaultStore(WrapperStore):
             f"replace {key}", lambda: self._inner.replace(key, payload, version=version, tag=tag), write=True
         )
 
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        return self._send(f"copy {key}", lambda: self._inner.copy(key, ranges, tag=tag), write=True)
+
     def delete_versions(self, objects: Iterable[ObjectMeta]) -> Sequence[str]:
         metas = [*objects]
         names = " ".join(meta.key for meta in metas)
@@ -151,6 +154,9 @@ class NthFaultStore(WrapperStore):
 
     def put_part(self, upload: Upload, number: int, payload: Payload) -> UploadPart:
         return self._send(f"put_part {upload.key}", lambda: self._inner.put_part(upload, number, payload), write=True)
+
+    def copy_part(self, upload: Upload, number: int, source: ObjectRange) -> UploadPart:
+        return self._send(f"copy_part {upload.key}", lambda: self._inner.copy_part(upload, number, source), write=True)
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:
         return self._send(
