@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ckptstore.bundle.index_file import IndexFile
 from ckptstore.errors import DataLossError, IncompatibleTensorError, located
@@ -90,13 +90,16 @@ class BundleIndex:
         Raises:
             DataLossError: One is damaged.
         """
+        find: Callable[[bytes], bytes | None] = self._table.get
         if len(names) > _MANY:
             self._load()
+            with located(self.path):
+                find = dict(self._table).get
         out: dict[str, BundleEntry] = {}
         for name in names:
             if isinstance(name, str) and name.isascii() and name and name[0] != "\x00":
                 try:
-                    value = self._table.get(name.encode())
+                    value = find(name.encode())
                     if value is not None:
                         out[name] = self._decode(value)
                 except DataLossError:

@@ -154,7 +154,8 @@ class BundleReader:
         self._check(plain)
         self._check([(name, part.entry) for name, parts in sliced.items() for part in parts])
         for name, entry in plain:
-            self._require_numpy(name, entry)
+            if entry.dtype.numpy is None:
+                self._require_numpy(name, entry)
         strings = [extents.encoded(name, entry) for name, entry in plain if entry.dtype == STRING]
         maps = self._map_shards(plain) if read_only else {}
         numbers, out = extents.lay_out((item for item in plain if item[1].dtype != STRING), maps)

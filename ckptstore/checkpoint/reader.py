@@ -10,7 +10,7 @@ import numpy as np
 from ckptstore.bundle import BundleReader, LazyArray, TensorInfo, TensorSource, V1Source
 from ckptstore.checkpoint.assignment import AssignmentMap, as_pairs, describe_missing, plan_assignment
 from ckptstore.checkpoint.objects import OBJECT_GRAPH_KEY, SAVE_COUNTER, ObjectGraph
-from ckptstore.checkpoint.restored import Restored
+from ckptstore.checkpoint.restored import Restored, RestoreReport
 from ckptstore.checkpoint.targets import Target, fill
 from ckptstore.errors import (
     CheckpointNotFoundError,
@@ -190,6 +190,10 @@ class CheckpointReader(Mapping[str, LazyArray]):
             names = list(names)
         pairs = None if assignment_map is None else as_pairs(assignment_map)
         stored = self._restorable()
+        if names is None and pairs is None and strict and len(set(stored.values())) == len(stored):
+            values = self._read([*stored.values()], read_only, check)
+            report = RestoreReport(self.path, used=tuple(zip(stored, stored, strict=True)))
+            return Restored({name: values[key] for name, key in stored.items()}, report)
         # Whatever name finds a tensor one by one finds it here, too: its key, object path or full name.
         others: dict[str, str] = {}
         for name in [*(names if isinstance(names, list) else ()), *(source for source, _ in pairs or ())]:

@@ -7,6 +7,7 @@ how TensorFlow writes them. Source: tensorflow/core/util/tensor_bundle/tensor_bu
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -144,6 +145,10 @@ class BundleEntry(NamedTuple):
         Raises:
             DataLossError: It is no entry, or says something impossible.
         """
+        return _decode_plain(value) or cls._decode_any(value)
+
+    @classmethod
+    def _decode_any(cls, value: bytes) -> BundleEntry:
         try:
             proto = pb.BundleEntryProto.FromString(value)
         except DecodeError as error:
@@ -153,7 +158,9 @@ class BundleEntry(NamedTuple):
         if shard < 0 or offset < 0 or size < 0:
             raise DataLossError(f"the entry has a negative shard, offset or size ({shard}, {offset}, {size})")
         slices = tuple([decode_slice(piece, len(shape)) for piece in proto.slices]) if proto.slices else ()
-        return cls(by_number(proto.dtype), shape, shard, offset, size, proto.crc32c, slices)
+        dtype = by_number(proto.dtype)
+        _remember_types(value, dtype, shape)
+        return cls(dtype, shape, shard, offset, size, proto.crc32c, slices)
 
     def check_size(self) -> None:
         """Checks that the stored size is what dtype and shape ask for, before anything of that size is allocated.
@@ -171,6 +178,63 @@ class BundleEntry(NamedTuple):
         # A string needs a byte for its length and all of them four for a checksum; TensorFlow also takes size 0.
         elif not self.slices and (self.size or self.elements) and self.size < self.elements:
             raise DataLossError(f"{self.size} bytes cannot hold {self.elements} elements of type {self.dtype}")
+
+
+# The first bytes of entries that were decoded, and what they say: a model has few types and shapes, and many tensors.
+_types: dict[bytes, tuple[DType, tuple[int, ...]]] = {}
+_MOST_TYPES = 4096
+_crc_at = struct.Struct("<I").unpack_from
+
+
+def _remember_types(value: bytes, dtype: DType, shape: tuple[int, ...]) -> None:
+    head = _type_fields(dtype.as_datatype_enum, shape)
+    if value.startswith(head) and len(head) < _PLAIN_HEAD:
+        if len(_types) >= _MOST_TYPES:
+            _types.clear()
+        _types[head] = dtype, shape
+
+
+_PLAIN_HEAD = 4 + 0x80  # a tag, a type, a tag, a length of one byte, a shape
+
+
+def _decode_plain(value: bytes) -> BundleEntry | None:
+    """As `BundleEntry.decode` in half the time, for what is mostly there; None for all else, be it right or wrong."""
+    try:
+        position = 4 + value[3]
+        dtype, shape = _types[value[:position]]
+        shard = offset = size = crc = 0
+        end = len(value)
+        while position < end:
+            tag = value[position]
+            if tag == 0x35:
+                (crc,) = _crc_at(value, position + 1)
+                position += 5
+                continue
+            number = value[position + 1]
+            position += 2
+            if number >= 0x80:
+                number &= 0x7F
+                shift = 7
+                while True:
+                    byte = value[position]
+                    position += 1
+                    number |= (byte & 0x7F) << shift
+                    shift += 7
+                    if byte < 0x80:
+                        break
+            if tag == 0x20:
+                offset = number
+            elif tag == 0x28:
+                size = number
+            elif tag == 0x18:
+                shard = number
+            else:
+                return None
+    except (LookupError, struct.error):
+        return None
+    if offset >> 63 or size >> 63 or shard >> 31:  # negative, or too long
+        return None
+    return BundleEntry(dtype, shape, shard, offset, size, crc)
 
 
 @lru_cache(maxsize=1024)

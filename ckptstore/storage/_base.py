@@ -102,9 +102,9 @@ class Payload:
     __slots__ = ("buffers", "nbytes")
 
     def __init__(self, buffers: Iterable[Buffer]) -> None:
-        views = (memoryview(b) for b in buffers)
-        self.buffers: tuple[memoryview, ...] = tuple(v.cast("B") for v in views if v.nbytes)
-        self.nbytes: int = sum(v.nbytes for v in self.buffers)
+        views = [_flat(b) for b in buffers]
+        self.buffers: tuple[memoryview, ...] = tuple([v for v in views if v.nbytes])
+        self.nbytes: int = sum([v.nbytes for v in self.buffers])
 
     @classmethod
     def of(cls, data: Payload | Buffer) -> Payload:
@@ -133,6 +133,14 @@ class Payload:
 
     def __repr__(self) -> str:
         return f"Payload({self.nbytes} bytes in {len(self.buffers)} buffers)"
+
+
+def _flat(buffer: Buffer) -> memoryview:
+    """The bytes of a buffer. What is flat already stays as it is: there may be a million of them."""
+    view = buffer if type(buffer) is memoryview else memoryview(buffer)
+    if view.format == "B" and view.ndim == 1 and view.c_contiguous:
+        return view
+    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 @dataclass(frozen=True, slots=True)
