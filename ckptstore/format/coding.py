@@ -28,6 +28,12 @@ def encode_varint(value: int) -> bytes:
     """An unsigned integer below 2**64 as a varint."""
     if value < 0x80:
         return bytes((value,))
+    if value < 0x4000:  # these without a loop: sizes and offsets of a million tensors
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    if value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
+    if value < 0x10000000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14 & 0x7F | 0x80, value >> 21))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -122,21 +122,22 @@ class BundleEntry(NamedTuple):
 
         They are put together here, since protobuf takes several times as long for the entries of many small tensors.
         """
-        parts = [_type_fields(self.dtype.as_datatype_enum, self.shape)]
-        if self.shard:
-            parts += b"\x18", encode_varint(self.shard)
-        if self.offset:
-            parts += b"\x20", encode_varint(self.offset)
-        if self.size:
-            parts += b"\x28", encode_varint(self.size)
-        if self.crc:
-            parts += b"\x35", encode_fixed32(self.crc)
-        if self.slices:
+        dtype, shape, shard, offset, size, crc, slices = self
+        out = _type_fields(dtype.as_datatype_enum, shape)
+        if shard:
+            out += b"\x18" + encode_varint(shard)
+        if offset:
+            out += b"\x20" + encode_varint(offset)
+        if size:
+            out += b"\x28" + encode_varint(size)
+        if crc:
+            out += b"\x35" + encode_fixed32(crc)
+        if slices:
             proto = pb.BundleEntryProto()
-            for piece in self.slices:
+            for piece in slices:
                 encode_slice(piece, proto.slices.add())
-            parts.append(proto.SerializeToString())
-        return b"".join(parts)
+            out += proto.SerializeToString()
+        return out
 
     @classmethod
     def decode(cls, value: bytes) -> BundleEntry:
