@@ -9,8 +9,10 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import ckptstore as ck
+from ckptstore.bundle import reusing
 from ckptstore.storage import Capabilities, LocalStore, MemoryStore, ObjectMeta, Store, WrapperStore
 from ckptstore.testing import CrashError, ManualClock
 from tests.protocol.nth_fault import DatedStore, NthFaultStore, Plan
@@ -29,6 +31,13 @@ def save(world: World, store: NthFaultStore) -> None:
     with world.trainer(store) as manager:
         world.save(manager, 30, "b")
         world.save(manager, 40, "b")
+
+
+def reuse(world: World, store: NthFaultStore) -> None:
+    """As `save`; what did not change is copied from the checkpoint before, which the second save deletes."""
+    with mock.patch.object(reusing, "_LEAST_COPY", 1), world.trainer(store) as manager:
+        world.save(manager, 30, "b", reuse=True)
+        world.save(manager, 40, "b", reuse=True)
 
 
 def overwrite(world: World, store: NthFaultStore) -> None:
@@ -65,6 +74,7 @@ def repair(world: World, store: NthFaultStore) -> None:
 OPERATIONS: dict[str, Operation] = {
     "first save": first_save,
     "save": save,
+    "reuse": reuse,
     "overwrite": overwrite,
     "prune": prune,
     "gc": gc,
@@ -85,7 +95,14 @@ class NoConditionalDeletes(WrapperStore):
 
 
 class EtagStore(MemoryStore):
-    """Versions as S3's: by the bytes, so that they come back when the bytes do."""
+    """Versions as S3's: by the bytes, so that they come back when the bytes do. Nothing is mapped."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, maps=False)
+
+    def map(self, key: str, *, version: str | None = None) -> None:
+        return None
 
     def _store_locked(self, key: str, data: bytes, tag: str | None) -> ObjectMeta:
         meta = replace(super()._store_locked(key, data, tag), version=f'"{hashlib.md5(data).hexdigest()}"')

@@ -28,7 +28,11 @@ KEEP = 2
 def arrays(step: int, author: str) -> dict[str, np.ndarray[Any, Any]]:
     """What an author saves as a step: no two saves are alike, and a mixture of two is neither."""
     seed = step * 1000 + sum(author.encode())
-    return {"w": np.full(5, seed, np.float64), "b/c": np.arange(seed, seed + 3, dtype=np.int32)}
+    return {
+        "w": np.full(5, seed, np.float64),
+        "b/c": np.arange(seed, seed + 3, dtype=np.int32),
+        "backbone": np.arange(100, dtype=np.float32),  # the same in all
+    }
 
 
 class World:
@@ -63,11 +67,11 @@ class World:
         finally:
             manager.close()
 
-    def save(self, manager: ck.CheckpointManager, step: int, author: str) -> None:
+    def save(self, manager: ck.CheckpointManager, step: int, author: str, *, reuse: bool = False) -> None:
         """Saves a step, and notes whether that was acknowledged."""
         self.saved.append((step, author))
         self.clock.advance(60)
-        manager.save(step, arrays(step, author), metrics={"loss": 1.0 / step})
+        manager.save(step, arrays(step, author), metrics={"loss": 1.0 / step}, reuse=reuse)
         self.acknowledged.append((step, author))
 
     def prune(self, store: NthFaultStore, *, keep: int = 1, grace: float = 0.0) -> None:
