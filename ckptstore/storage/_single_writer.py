@@ -7,14 +7,14 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from ckptstore.errors import NotFoundError
-from ckptstore.storage._base import Payload, check_key, check_tag
+from ckptstore.storage._base import Payload, Store, check_key, check_tag
 from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ckptstore.storage._base import Capabilities, ObjectMeta, ReadTarget
+    from ckptstore.storage._base import Capabilities, ObjectMeta, ObjectRange, ReadTarget
 
 _SMALL = 4 << 20  # the most bytes that `head` reads to tell a version; state files are far below
 
@@ -33,7 +33,15 @@ class SingleWriterStore(WrapperStore):
     def capabilities(self) -> Capabilities:
         """See `Store.capabilities`: without any promise that needs more than one process to break."""
         return dataclasses.replace(
-            self._inner.capabilities, create_only=False, compare_and_swap=False, conditional_delete=False, tags=False
+            self._inner.capabilities,
+            create_only=False,
+            compare_and_swap=False,
+            conditional_delete=False,
+            tags=False,
+            maps=False,
+            copies=False,
+            range_copies=False,
+            part_copies=False,
         )
 
     def get(self, key: str, *, limit: int | None = None) -> tuple[bytes, ObjectMeta]:
@@ -44,6 +52,14 @@ class SingleWriterStore(WrapperStore):
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
         """See `Store.read_into`. A version is looked at only where the inner store knows of such."""
         self._inner.read_into(key, targets, version=version if self.capabilities.pinned_reads else None)
+
+    def map(self, key: str, *, version: str | None = None) -> memoryview | None:
+        """See `Store.map`: not here, where versions may be ours and not the inner store's."""
+        return None
+
+    def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
+        """See `Store.copy`: likewise."""
+        return Store.copy(self, key, ranges, tag=tag)
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`. Where the inner store has no versions, a small object is read."""

@@ -109,9 +109,9 @@ def store(memory: MemoryStore) -> SingleWriterStore:
 
 
 def test_it_promises_nothing_whatever_is_behind_it(memory: MemoryStore) -> None:
-    expected = replace(
-        memory.capabilities, create_only=False, compare_and_swap=False, conditional_delete=False, tags=False
-    )
+    conditions = {"create_only": False, "compare_and_swap": False, "conditional_delete": False, "tags": False}
+    others = {"maps": False, "copies": False, "range_copies": False, "part_copies": False}
+    expected = replace(memory.capabilities, **conditions, **others)
     assert SingleWriterStore(memory).capabilities == expected != memory.capabilities
 
 
