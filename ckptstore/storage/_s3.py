@@ -48,6 +48,7 @@ class S3Store(S3Conditions, S3Uploads):
         url: `s3://bucket` or `s3://bucket/prefix`; the bucket may be an access point's ARN.
         storage_options: What `s3fs.S3FileSystem` takes.
         filesystem: An `s3fs.S3FileSystem` to use as it is, retries and caches included.
+        pool_connections: The most connections that are kept open, unless `config_kwargs` in the options say otherwise.
     """
 
     @property

@@ -31,7 +31,6 @@ _OPTIONS: dict[str, Any] = {
         "response_checksum_validation": "when_required",
         "connect_timeout": 5,
         "read_timeout": 60,
-        "max_pool_connections": 64,  # the default of 10 would queue a parallel transfer
         "tcp_keepalive": True,
     },
 }
@@ -44,12 +43,19 @@ class S3Client(FsspecStore):
         url: See `S3Store`.
         storage_options: See `S3Store`.
         filesystem: See `S3Store`.
+        pool_connections: The most connections that are kept open, unless the options say otherwise.
     """
 
     def __init__(
-        self, url: str, storage_options: Mapping[str, Any] | None = None, *, filesystem: Any | None = None
+        self,
+        url: str,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        filesystem: Any | None = None,
+        pool_connections: int = 64,
     ) -> None:
         super().__init__(url, storage_options, filesystem=filesystem)
+        self._pool_connections = pool_connections
         self._bucket, self._prefix = split_bucket(self._url)
 
     def head(self, key: str) -> ObjectMeta:
@@ -114,7 +120,9 @@ class S3Client(FsspecStore):
         import s3fs  # noqa: PLC0415 - an optional dependency
 
         configured = [fsspec.config.conf.get(protocol, {}) for protocol in ("s3", "s3a")]  # FSSPEC_S3_... variables
-        options = functools.reduce(deep_merge, [*configured, self._options], _OPTIONS)
+        # The default of 10 would queue a parallel transfer.
+        pool = {"config_kwargs": {"max_pool_connections": self._pool_connections}}
+        options = functools.reduce(deep_merge, [pool, *configured, self._options], _OPTIONS)
         fs = s3fs.S3FileSystem(**options, skip_instance_cache=True)
         fs.retries = 1
         return fs, ""

@@ -46,6 +46,8 @@ def from_url(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | N
         url: A path, `file://` or `local://` (a local directory), `s3://bucket/prefix`, `gs://bucket/prefix`, or the URL
             of any other file system that fsspec knows.
         storage_options: What fsspec's file system of that scheme takes: `endpoint_url`, `profile`, `token` and so on.
+            For S3 and GCS also `max_concurrency`, the requests of a transfer under way at once (8), and
+            `default_block_size`, the bytes of a part or a ranged read (16 MiB).
 
     Raises:
         UnsupportedError: fsspec does not know the scheme.
@@ -84,15 +86,18 @@ def _remote(scheme: str, url: str, options: dict[str, Any]) -> Store:
         from ckptstore.storage._transfer import TransferStore  # noqa: PLC0415 - see above
         from ckptstore.storage._upload_notes import UPLOAD_NOTES  # noqa: PLC0415 - see above
 
+        transfer = _transfer_options(options)
         if scheme in _S3:
             require_package("s3fs", "s3")
             from ckptstore.storage._s3 import S3Store  # noqa: PLC0415 - see above
 
-            return TransferStore(RetryingStore(S3Store(url, options)), journal=UPLOAD_NOTES)
+            pool = max(64, 2 * transfer.get("concurrency", 0))
+            store = S3Store(url, options, pool_connections=pool)
+            return TransferStore(RetryingStore(store), journal=UPLOAD_NOTES, **transfer)
         require_package("gcsfs", "gcs")
         from ckptstore.storage._gcs import GcsStore  # noqa: PLC0415 - see above
 
-        return TransferStore(RetryingStore(GcsStore(url, options)), journal=UPLOAD_NOTES)
+        return TransferStore(RetryingStore(GcsStore(url, options)), journal=UPLOAD_NOTES, **transfer)
 
     from fsspec.registry import available_protocols, registry  # noqa: PLC0415 - see above
 
@@ -105,6 +110,26 @@ def _remote(scheme: str, url: str, options: dict[str, Any]) -> Store:
             f"There is no file system for {scheme}://. fsspec knows: {', '.join(sorted(known))}.", path=url
         )
     return RetryingStore(SingleWriterStore(FsspecStore(url, options)))
+
+
+_TRANSFER = {"max_concurrency": "concurrency", "default_block_size": "part_size"}
+
+
+def _transfer_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes those options that are ours, under s3fs's names, out of the user's: arguments for `TransferStore`.
+
+    Raises:
+        InvalidArgumentError: One is no number that anything could be transferred with.
+    """
+    out: dict[str, Any] = {}
+    for name, argument in _TRANSFER.items():
+        value = options.pop(name, None)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidArgumentError(f"storage_options[{name!r}] must be an int of at least 1, not {value!r}.")
+        out[argument] = value
+    return out
 
 
 def require_package(package: str, extra: str) -> None:

@@ -137,6 +137,35 @@ def test_options_of_a_chain_are_those_of_its_scheme() -> None:
     assert store.inner.inner._options == {"anon": True}  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("url", ["s3://b/run", "gs://b/run", "simplecache::s3://b/run"])
+def test_options_of_a_transfer(url: str) -> None:
+    pytest.importorskip("s3fs")
+    pytest.importorskip("gcsfs")
+    given = {"max_concurrency": 48, "default_block_size": 6 << 20, "anon": True}
+    options = {"s3": given} if "::" in url else given
+    store = from_url(url, options)
+    assert (store._concurrency, store._part_size) == (48, 6 << 20)  # type: ignore[attr-defined]
+    inner = store.inner.inner  # type: ignore[attr-defined]
+    assert inner._options == {"anon": True}
+    if "s3" in url:
+        assert inner._fs().config_kwargs["max_pool_connections"] == 96
+    assert given["max_concurrency"] == 48  # the caller's mapping is left alone
+
+
+def test_options_of_a_pool_win() -> None:
+    pytest.importorskip("s3fs")
+    store = from_url("s3://b", {"anon": True, "config_kwargs": {"max_pool_connections": 5}})
+    assert store.inner.inner._fs().config_kwargs["max_pool_connections"] == 5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["max_concurrency", "default_block_size"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, "8", True])
+def test_options_of_a_transfer_that_cannot_be_meant(name: str, value: object) -> None:
+    pytest.importorskip("s3fs")
+    with pytest.raises(InvalidArgumentError, match=name):
+        from_url("s3://b/run", {name: value})
+
+
 def test_unknown_scheme() -> None:
     with pytest.raises(UnsupportedError, match=r"nosuch://.*fsspec knows: .*sftp"):
         from_url("nosuch://x/y")
