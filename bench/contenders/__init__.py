@@ -38,9 +38,12 @@ CONTENDERS = {
         Contender("raw_new", flat=True, files_of="raw"),
         Contender("ckptstore", durable=True),
         Contender("ckptstore_manager", durable=True),
+        Contender("ckptstore_lazy", files_of="ckptstore"),
         Contender("tensorflow"),
         Contender("tensorflow_reader", files_of="tensorflow"),
         Contender("safetensors"),
+        Contender("torch_dcp"),
+        Contender("orbax"),
     )
 }
 """By name, in the order in which they take turns."""
