@@ -21,10 +21,10 @@ import numpy as np
 
 from bench import _state
 from bench._facts import facts
+from bench._measure import measured
+from bench._process import ROOT
 from bench._table import lines
-from bench._worker import measured
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _CONTENDERS = ("memcpy", "ckptstore", "torch_dcp", "orbax")
 _WANTED = 1.2  # times the copy into memory that was used before
 
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--dir", default=os.path.join(_ROOT, "build"))
+    parser.add_argument("--dir", default=os.path.join(ROOT, "build"))
     parser.add_argument("--json")
     parser.add_argument("--worker", choices=_CONTENDERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -127,7 +127,7 @@ def main() -> None:
     for name in _CONTENDERS:
         command = [sys.executable, "-m", "bench.asynchronous", "--worker", name, "--dir", args.dir]
         command += ["--size-mib", str(args.size_mib), "--repeats", str(args.repeats)]
-        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
         rows[name] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,7 +1,8 @@
 """How cost grows: with the number of tensors, their bytes, the shards, and the checkpoints that are kept.
 
-Each table has the cost for each unit in its last columns: what is linear has the same figure in every row, and what is
-not touched (one tensor of many, the latest of many checkpoints) the same seconds.
+Under each table stands the power of the size with which each cost rises, between the last rows: 1 is linear, 0 is flat.
+What reads or writes everything should be linear at most, and what leaves most alone (one tensor of many, the latest of
+many checkpoints) flat.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import ckptstore as ck
 from bench._facts import facts
+from bench._measure import measured
+from bench._process import ROOT
 from bench._table import lines
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def best(call: Callable[[], Any], repeats: int = 3) -> float:
@@ -36,6 +38,13 @@ def best(call: Callable[[], Any], repeats: int = 3) -> float:
     return min(out)
 
 
+def power(rows: list[dict[str, Any]], column: str) -> float:
+    """The slope of cost over size, both logarithmic, in the last three rows: below them is what it costs to start."""
+    size, *_ = rows[0]
+    slope, _ = np.polyfit([np.log(row[size]) for row in rows[-3:]], [np.log(row[column]) for row in rows[-3:]], 1)
+    return float(slope)
+
+
 def by_tensors(directory: str, quick: bool) -> list[dict[str, Any]]:
     rows = []
     for count in (100, 1000, 10_000, 100_000, *(() if quick else (1_000_000,))):
@@ -44,11 +53,17 @@ def by_tensors(directory: str, quick: bool) -> list[dict[str, Any]]:
         repeats = 3 if count <= 100_000 else 1
         save = best(lambda: ck.save(path, items, overwrite=True), repeats)  # noqa: B023 - called at once
         restore = best(lambda: ck.restore(path), repeats)  # noqa: B023
+        calls = (partial(ck.save, path, items, overwrite=True), partial(ck.restore, path))
+        peaks = [measured(call)[0]["peak"] for call in calls]
         middle = f"layer_{count // 2:07d}/kernel"
         one = best(lambda: ck.load_variable(path, middle))  # noqa: B023
         rows.append({"tensors": count, "save": save, "restore": restore, "open and read one": one})
         rows[-1] |= {"us per tensor, save": save / count * 1e6, "us per tensor, restore": restore / count * 1e6}
+        rows[-1] |= dict(zip(_PEAKS, (peak / 2**20 for peak in peaks), strict=True))
     return rows
+
+
+_PEAKS = ("peak MiB per save", "peak MiB per restore")
 
 
 def by_bytes(directory: str, quick: bool) -> list[dict[str, Any]]:
@@ -109,17 +124,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench/run growth", description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", default="tensors,bytes,shards,kept")
-    parser.add_argument("--dir", default=os.path.join(_ROOT, "build"))
+    parser.add_argument("--dir", default=os.path.join(ROOT, "build"))
     parser.add_argument("--json")
     args = parser.parse_args()
     os.makedirs(args.dir, exist_ok=True)
-    results: dict[str, Any] = {"machine": facts(args.dir)}
+    results: dict[str, Any] = {"machine": facts(args.dir), "powers": {}}
     for name in args.only.split(","):
         with tempfile.TemporaryDirectory(dir=args.dir) as directory:
             rows = results[name] = globals()[f"by_{name}"](directory, args.quick)
         heading = tuple(rows[0])
         cells = (tuple(f"{v:,}" if isinstance(v, int) else f"{v:.4g}" for v in row.values()) for row in rows)
         print(f"\nby {name}, seconds", *lines([heading, *cells], left=0), sep="\n")
+        powers = {column: power(rows, column) for column in heading[1:] if " per " not in column}
+        results["powers"][name] = powers
+        print(*(f"{column} ~ {heading[0]}^{found:.2f}" for column, found in powers.items()), sep="; ")
     if args.json:
         with open(args.json, "w") as file:
             json.dump(results, file, indent=1)

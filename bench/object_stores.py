@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -21,11 +19,11 @@ from statistics import median
 from typing import Any
 
 from bench._facts import facts
+from bench._process import ROOT, Worker
 from bench._state import Spec
 from bench._table import lines
 from bench.remote import CONTENDERS
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _MODES = {"loopback": [], "cloud": ["--latency-ms", "20", "--conn-mbps", "80"]}
 _MIB = 2**20
 
@@ -36,7 +34,7 @@ def server(mode: str) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "bench.servers.fasts3", "--port", str(port), *_MODES[mode]]
-    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     endpoint = f"http://127.0.0.1:{port}"
     try:
         for _ in range(100):
@@ -51,41 +49,6 @@ def server(mode: str) -> Iterator[str]:
         process.wait()
 
 
-class Worker:
-    def __init__(self, contender: str, endpoint: str, spec: Spec) -> None:
-        self.contender = contender
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the worker
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.remote._worker", contender, endpoint, str(spec.count), str(spec.size)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            cwd=_ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])},
-        )
-        self.versions = self._answer()["versions"]
-
-    def do(self, what: str, *, check: bool = False) -> dict[str, Any]:
-        assert self._process.stdin
-        print(json.dumps({"do": what, "check": check}), file=self._process.stdin, flush=True)
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.wait()
-            self._errors.seek(0)
-            raise SystemExit(f"{self.contender} failed:\n{self._errors.read()[-4000:]}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate()
-        self._errors.close()
-
-
 def measure(mode: str, names: list[str], spec: Spec, repeats: int, results: dict[str, Any]) -> None:
     rows = {
         (name, what): {"mode": mode, "contender": name, "operation": what, "wall": [], "cpu": [], "peak": []}
@@ -95,7 +58,7 @@ def measure(mode: str, names: list[str], spec: Spec, repeats: int, results: dict
     with server(mode) as endpoint, contextlib.ExitStack() as stack:
         workers = {}
         for name in names:
-            workers[name] = Worker(name, endpoint, spec)
+            workers[name] = Worker("bench.remote._worker", name, endpoint, str(spec.count), str(spec.size))
             stack.callback(workers[name].close)
             results["versions"].update(workers[name].versions)
         for number in range(repeats + 1):  # the first turn opens connections, and is not counted
@@ -105,7 +68,7 @@ def measure(mode: str, names: list[str], spec: Spec, repeats: int, results: dict
                         print(f"\r\x1b[K{mode}: {what} {number}/{repeats}: {name}", end="", file=sys.stderr, flush=True)
                     if what == "download":  # not counted: memory that nobody has used for some seconds can cost ten
                         worker.do(what, check=not number)  # times as much to take (see bench/local.py)
-                    found = worker.do(what)
+                    found = worker.do(what, check=False)
                     if number:
                         for field in ("wall", "cpu", "peak"):
                             rows[name, what][field].append(found[field])

@@ -18,11 +18,11 @@ import numpy as np
 
 import ckptstore as ck
 from bench._facts import facts
+from bench._process import ROOT
 from bench._table import lines
 from bench.object_stores import server
 from bench.remote import _options
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _TENSORS = 40
 
 
@@ -42,10 +42,10 @@ def measure(place: str, options: dict[str, Any] | None, size: int, repeats: int,
                 items[name] = items[name] + np.float32(1)
             os.sync()
             before = _Counter.sent
-            begun = time.perf_Counter()
+            begun = time.perf_counter()
             manager.save(step, items, reuse=reuse)
             if step:
-                walls.append(time.perf_Counter() - begun)
+                walls.append(time.perf_counter() - begun)
                 sent.append(_Counter.sent - before)
         found = manager.restore()
         for name, array in items.items():
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--dir", default=os.path.join(_ROOT, "build"))
+    parser.add_argument("--dir", default=os.path.join(ROOT, "build"))
     parser.add_argument("--json")
     args = parser.parse_args()
     if args.quick:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.metadata
 import json
 import os
@@ -13,10 +14,12 @@ import time
 from statistics import median
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from bench._facts import facts
+from bench._process import ROOT
 from bench._table import lines
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _RUNS = {
     "python -c pass": ["-c", "pass"],
     "import ckptstore": ["-c", "import ckptstore"],
@@ -32,24 +35,32 @@ def seconds(arguments: list[str], repeats: int) -> list[float]:
     out = []
     for _ in range(repeats + 1):
         begun = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], cwd=_ROOT, capture_output=True, check=False)
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=False)
         out.append(time.perf_counter() - begun)
     return out[1:]  # the first reads files that were not in memory
 
 
 def installed() -> dict[str, int]:
     """Bytes on the disk of ckptstore's package and of each distribution that it cannot do without."""
-    sizes = {"ckptstore": _tree(os.path.join(_ROOT, "ckptstore"))}
-    todo = ["ckptstore"]
+    sizes = {"ckptstore": _tree(os.path.join(ROOT, "ckptstore"))}
+    todo = _dependencies()
     while todo:
-        for line in importlib.metadata.requires(todo.pop()) or ():
-            name = re.match(r"[\w.-]+", line)[0]
-            if ";" in line or name in sizes:
-                continue
-            files = importlib.metadata.files(name) or ()
-            sizes[name] = sum(f.locate().stat().st_size for f in files if f.locate().is_file() and f.suffix != ".pyc")
-            todo.append(name)
+        requirement = Requirement(todo.pop())
+        if requirement.name in sizes or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        files = importlib.metadata.files(requirement.name) or ()
+        paths = [file.locate() for file in files if file.suffix != ".pyc"]
+        sizes[requirement.name] = sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+        todo += importlib.metadata.requires(requirement.name) or ()
     return sizes
+
+
+def _dependencies() -> list[str]:
+    """From pyproject.toml, since the checkout may be imported without being installed. (Python 3.10 has no tomllib.)"""
+    with open(os.path.join(ROOT, "pyproject.toml")) as file:
+        listed = re.search(r"^dependencies = (\[.*?^\])", file.read(), re.MULTILINE | re.DOTALL)
+    assert listed, "pyproject.toml has its dependencies elsewhere"
+    return ast.literal_eval(listed[1])
 
 
 def _tree(directory: str) -> int:

@@ -43,6 +43,7 @@ CONTENDERS = {
         Contender("tensorflow_reader", files_of="tensorflow"),
         Contender("safetensors"),
         Contender("torch_dcp"),
+        Contender("torch_dcp_unsynced"),
         Contender("orbax"),
     )
 }
