@@ -4,8 +4,7 @@ Every contender has a process of its own for each case and operation. They take 
 else the machine does hits all of them; between two turns nothing is left to be written. Each turn does its work twice
 and measures the second time: all find their libraries loaded and memory that they have just used. Saves are measured as
 they return and, for those that do not sync all, with an fsync of files and directory added; each is held against the
-raw write of the same class.
-Restores are measured from the page cache and without it.
+raw write of the same class. Restores are measured from the page cache and without it.
 """
 
 from __future__ import annotations
