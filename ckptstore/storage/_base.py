@@ -402,7 +402,8 @@ class Store(abc.ABC):
 
         Raises:
             NotFoundError: The source is gone.
-            PreconditionFailedError: It is another version.
+            PreconditionFailedError: It is another version; or its version is not known.
+            UnsupportedError: The store cannot do that, or not with this source.
         """
         raise UnsupportedError(f"{self!r} cannot copy parts of objects.", path=upload.key)
 

@@ -1,4 +1,11 @@
-"""Tags of files: an extended attribute, where the file system has those."""
+"""Tags of files: an extended attribute, where the file system has those.
+
+    user.ckptstore.tag            the tag of a file that was written under its only name
+    user.ckptstore.tag.<digest>   that of one of the names of a file that has several; empty: it bears none
+
+Hard links share the attributes of their file, so those tell the name that they are for. It is the last part of the name
+alone, for directories are moved. Names that are alike, in different directories, cannot each have one.
+"""
 
 from __future__ import annotations
 
@@ -26,38 +33,36 @@ def takes_tags(directory: bytes) -> bool:
 
 def set_tag(fd: int, tag: str) -> bool:
     """Gives an open file its tag; tells whether that was possible."""
-    if not _KNOWN:
-        return False
-    try:
-        os.setxattr(fd, _NAME, tag.encode("ascii"))
-    except OSError as error:
-        if error.errno in _UNSUPPORTED:
-            return False
-        raise
-    return True
+    return _write(fd, _NAME, tag)
 
 
-def set_name_tag(fd: int, name: bytes, tag: str) -> bool:
-    """Gives one of the names of an open file a tag of its own; tells whether that was possible.
+def set_name_tag(fd: int, old: bytes, new: bytes, tag: str | None) -> bool:
+    """Says which tag a name bears that an open file is about to get; tells whether that was possible.
 
-    A hard link shares its attributes with all other names of the file, so the attribute tells the name that it is for.
+    It is not where the tag would also be that of another name of the file. The old name keeps its own.
+
+    Args:
+        fd: The file. Nobody else may do so at the same moment.
+        old: The last part of a name that it has.
+        new: The last part of the one to come.
+        tag: The new name's tag, or None.
     """
-    if not _KNOWN:
+    if new == old:
         return False
-    try:
-        os.setxattr(fd, _name_attribute(name), tag.encode("ascii"))
-    except OSError as error:
-        if error.errno in _UNSUPPORTED:
-            return False
-        raise
-    return True
+    # The first name gets one of its own, too: else a copy of a copy could be given a name like it.
+    if _read(fd, _attribute(old)) is None and not _write(fd, _attribute(old), _read(fd, _NAME) or ""):
+        return False
+    # With one name alone, what is there is of a name that went without us.
+    if _read(fd, _attribute(new)) is not None and os.fstat(fd).st_nlink > 1:
+        return False
+    return _write(fd, _attribute(new), tag or "")
 
 
 def drop_name_tag(file: int | bytes, name: bytes) -> None:
     """Takes the tag of a name away, if it has one: a file that is linked for years has no room for those of all."""
     if _KNOWN:
         with contextlib.suppress(OSError):
-            os.removexattr(file, _name_attribute(name))
+            os.removexattr(file, _attribute(name))
 
 
 def get_tag(file: int | bytes, name: bytes) -> str | None:
@@ -67,15 +72,30 @@ def get_tag(file: int | bytes, name: bytes) -> str | None:
         file: The file.
         name: The last part of its name: its own tag goes before that of the file.
     """
+    own = _read(file, _attribute(name))
+    return (_read(file, _NAME) if own is None else own) or None
+
+
+def _attribute(name: bytes) -> str:
+    return f"{_NAME}.{hashlib.sha256(name).hexdigest()[:16]}"
+
+
+def _read(file: int | bytes, attribute: str) -> str | None:
     if not _KNOWN:
         return None
-    for attribute in (_name_attribute(name), _NAME):
-        try:
-            return os.getxattr(file, attribute).decode("ascii", "replace")
-        except OSError:
-            continue  # whatever the reason, a file whose tag cannot be told bears none
-    return None
+    try:
+        return os.getxattr(file, attribute).decode("ascii", "replace")
+    except OSError:
+        return None  # whatever the reason, a file whose tag cannot be told bears none
 
 
-def _name_attribute(name: bytes) -> str:
-    return f"{_NAME}.{hashlib.sha256(name).hexdigest()[:16]}"
+def _write(fd: int, attribute: str, tag: str) -> bool:
+    if not _KNOWN:
+        return False
+    try:
+        os.setxattr(fd, attribute, tag.encode("ascii"))
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True

@@ -133,6 +133,9 @@ class GcsUploads(GcsClient):
             except NotFoundError:
                 raise not_that_version(self.path(meta.key)) from error
             raise
+        except NotFoundError:
+            self.head(meta.key)  # which tells what is missing: the source or the bucket
+            raise
 
     def _compose(self, upload: Upload, source: str, size: int, generation: str | None = None) -> ObjectMeta:
         """Makes the key of another object, if there is nothing at the key."""

@@ -16,8 +16,9 @@ import errno
 import mmap
 import os
 import stat
+import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckptstore._clock import SystemClock
 from ckptstore.errors import StorageError, StorageUnavailableError, UnsafePathError, UnsupportedError
@@ -29,6 +30,7 @@ from ckptstore.storage._deletion import delete_each, key_list
 from ckptstore.storage._directories import Directories
 from ckptstore.storage._file_lock import file_lock
 from ckptstore.storage._file_tags import drop_name_tag, get_tag, set_name_tag, takes_tags
+from ckptstore.storage._links import link_file
 from ckptstore.storage._posix import (
     ABSENT,
     check_regular,
@@ -40,7 +42,6 @@ from ckptstore.storage._posix import (
     sync_directory,
 )
 from ckptstore.storage._temporary_file import (
-    NO_LINKS,
     TEMPORARY_NAME,
     TemporaryFile,
     file_version,
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 
 LOCK_KEY = ".ckptstore/lock"
 """The file that `replace` and `delete_versions` lock. `list` leaves it out, also that of a store further below."""
+
+# Before Python 3.13 every map holds a descriptor, of which a process has 1,024 at first.
+_MAPPED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class LocalStore(Store):
@@ -151,7 +155,7 @@ class LocalStore(Store):
             if not meta.size:
                 return memoryview(b"")
             try:
-                return memoryview(mmap.mmap(fd, meta.size, access=mmap.ACCESS_READ))
+                return memoryview(mmap.mmap(fd, meta.size, access=mmap.ACCESS_READ, **_MAPPED))
             except OSError:
                 return None
 
@@ -217,7 +221,8 @@ class LocalStore(Store):
         A hard link shares the file's time stamp, too, and so its version.
 
         Raises:
-            UnsupportedError: The file system has neither; or the file has too many names, or belongs to somebody else.
+            UnsupportedError: The file system has neither; or the file has too many names, one like this in another
+                directory, or another owner; or the source is a symbolic link.
         """
         directory, name = self._split(key)
         source = whole_object(ranges, self.path(key))
@@ -250,31 +255,30 @@ class LocalStore(Store):
         return None
 
     def _link(self, fd: int, source: ObjectMeta, parent: int, name: bytes, key: str, tag: str | None) -> ObjectMeta:
-        path = self.path(key)
+        path, file = self.path(key), self._file(source.key)
         with self._locked():  # or another's link of that name could be taken for ours: the file has one set of tags
             if _stat(self._file(key)) is not None:
                 there = self._own(key, tag)
                 if there is None:
                     raise not_new(path)
                 return there
-            if tag is not None and not set_name_tag(fd, name, tag) and self.capabilities.tags:
-                raise UnsupportedError(f"{path}: no room for another tag; write the bytes instead.", path=path)
+            tags = self.capabilities.tags
+            if not set_name_tag(fd, os.path.basename(file), name, tag) and tags:
+                raise UnsupportedError(
+                    f"{path}: its file has no room for another tag, or such a name in another directory; write the "
+                    "bytes instead.",
+                    path=path,
+                )
             try:
-                os.link(self._file(source.key), name, dst_dir_fd=parent, follow_symlinks=False)
-                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                if file_version(status) != source.version:  # it was replaced at this very moment
-                    os.unlink(name, dir_fd=parent)
+                status = link_file(file, fd, parent, name, path)
+                if status is None:
                     raise not_that_version(self.path(source.key))
             except BaseException as error:
                 drop_name_tag(fd, name)
                 if isinstance(error, FileExistsError):
                     raise not_new(path) from error
-                if isinstance(error, OSError) and error.errno in NO_LINKS:
-                    raise UnsupportedError(
-                        f"{path} could not be linked ({error.strerror}); write the bytes instead.", path=path
-                    ) from error
                 raise
-        return _meta(key, status, tag if self.capabilities.tags else None)
+        return _meta(key, status, tag if tags else None)
 
     def replace(self, key: str, payload: Payload, *, version: str, tag: str | None = None) -> ObjectMeta:
         """See `Store.replace`. The lock is held for no longer than the renaming.

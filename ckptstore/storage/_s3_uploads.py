@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from ckptstore.errors import (
     NotFoundError,
     PreconditionFailedError,
     StorageError,
     StorageUnavailableError,
+    UnsupportedError,
     UploadConflictError,
 )
 from ckptstore.storage._base import ObjectMeta, ObjectRange, Payload, Upload, UploadPart, check_key, check_tag
@@ -18,6 +20,8 @@ from ckptstore.storage._bucket import ATTEMPT
 from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._s3_client import S3Client
 from ckptstore.storage._s3_errors import is_missing_bucket, reply_of
+
+_MIN_RANGED = 5 << 20  # "You can copy a range only if the source object is greater than 5 MB"
 
 
 class S3Uploads(S3Client):
@@ -40,22 +44,39 @@ class S3Uploads(S3Client):
         """See `Store.copy_part`. Two requests, of which the second looks at the source again.
 
         That is for servers that take the condition and do not look at it.
+
+        Raises:
+            UnsupportedError: It is a range of a small object, of which S3 copies all or nothing; or the server cannot.
         """
-        meta = source.meta
+        meta, path = source.meta, self.path(source.meta.key)
         if meta.version is None:
-            raise not_that_version(self.path(meta.key))
-        reply = self._call(
-            "upload_part_copy",
-            upload.key,
-            UploadId=upload.upload_id,
-            PartNumber=number,
-            CopySource={"Bucket": self._bucket, "Key": self._prefix + check_key(meta.key)},
-            CopySourceIfMatch=meta.version,
-            CopySourceRange=f"bytes={source.start}-{source.stop - 1}",
-        )
+            raise not_that_version(path)
+        if not source.is_whole and meta.size <= _MIN_RANGED:
+            raise UnsupportedError(
+                f"{path} is too small for S3 to copy a range of it; write the bytes instead.", path=path
+            )
+        span: dict[str, Any] = {} if source.is_whole else {"CopySourceRange": f"bytes={source.start}-{source.stop - 1}"}
+        try:
+            reply = self._call(
+                "upload_part_copy",
+                upload.key,
+                UploadId=upload.upload_id,
+                PartNumber=number,
+                CopySource={"Bucket": self._bucket, "Key": self._prefix + check_key(meta.key)},
+                CopySourceIfMatch=meta.version,
+                **span,
+            )
+        except PreconditionFailedError as error:
+            raise not_that_version(path) from error
+        except NotFoundError as error:
+            if not is_missing_bucket(error):
+                self.head(meta.key)  # which tells whether it is the source that is missing, or the upload
+            raise
         if self.head(meta.key).version != meta.version:
-            raise not_that_version(self.path(meta.key))
-        part = reply["CopyPartResult"]
+            raise not_that_version(path)
+        part = reply.get("CopyPartResult") or {}
+        if not part.get("ETag"):  # a server that does not know of copies takes it for a part without bytes
+            raise UnsupportedError(f"The server did not copy {path}; write the bytes instead.", path=path)
         return UploadPart(number, part["ETag"], source.stop - source.start, part.get("ChecksumCRC32C"))
 
     def complete_upload(self, upload: Upload, parts: Sequence[UploadPart]) -> ObjectMeta:

@@ -122,9 +122,11 @@ class TransferStore(WrapperStore):
             return self._inner.copy(key, ranges, tag=tag)
         size = sum(source.stop - source.start for source in ranges)
         pieces = [*_split_ranges(ranges, max(_COPIED_PART, -(-size // (inner.max_parts // 2 or 1))))]
-        if not size or any(piece.stop - piece.start < inner.min_part_size for piece in pieces[:-1]):
+        small = any(piece.stop - piece.start < inner.min_part_size for piece in pieces[:-1])
+        if not pieces or small or 0 < inner.max_parts < len(pieces):
             raise UnsupportedError(
-                f"The parts of {self.path(key)} are too small to be copied; write the bytes instead.",
+                f"{self.path(key)} cannot be put together of copied parts, which would be none, too small or too many; "
+                "write the bytes instead.",
                 path=self.path(key),
             )
         return self._repeat(key, lambda: self._upload(key, self._copied(pieces), tag=tag, create_only=True))

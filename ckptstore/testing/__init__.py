@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Call", "CrashError", "Fault", "FaultyStore", "InlineExecutor", "ManualClock", "StoreTests"]
 
 _SUITE = "ckptstore.testing.store_tests"
-_PARTS = [f"ckptstore.testing.{name}" for name in ("store_suite", "conditional_tests", "upload_tests")]
+_PARTS = [
+    f"ckptstore.testing.{name}"
+    for name in ("store_suite", "conditional_tests", "copy_tests", "mapping_tests", "upload_tests")
+]
 
 
 def __getattr__(name: str) -> Any:

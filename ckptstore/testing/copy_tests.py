@@ -40,6 +40,39 @@ class CopyTests(StoreSuite):
         assert [store.head(key).tag for key in ("d/a", "b", "c")] == ["t1", "t2", "t3"]
         assert store.get("b")[1].tag == "t2"
 
+    def test_copy_without_a_tag(self, store: Store) -> None:
+        source = self._source(store)
+        store.copy("b", [ObjectRange.whole(source)], tag="t2")
+        with pytest.raises(AlreadyExistsError):
+            store.copy("b", [ObjectRange.whole(source)])
+        if store.capabilities.tags:
+            assert store.head("b").tag == "t2"
+
+    def test_copy_of_a_small_object(self, store: Store) -> None:
+        self._need(store.capabilities.copies)
+        source = store.create("a", Payload.of(b"small"), tag="t1")
+        assert store.copy("b", [ObjectRange.whole(source)], tag="t2").size == 5
+        assert self.raw_get("b") == b"small"
+
+    def test_copy_to_and_from_names_that_need_quoting(self, store: Store) -> None:
+        self._need(store.capabilities.copies)
+        for number, key in enumerate(("d d/100%.a", "ü+?#&=.b", "%2F/'\".c")):
+            source = store.create(f"from/{key}", Payload.of(key.encode()), tag=f"s{number}")
+            store.copy(f"to/{number} {key}2", [ObjectRange.whole(source)], tag=f"t{number}")
+            assert self.raw_get(f"to/{number} {key}2") == key.encode()
+
+    def test_copy_under_the_same_name_in_another_directory(self, store: Store) -> None:
+        """A store may not be able to; but no object's tag becomes another's."""
+        self._need(store.capabilities.tags)
+        source = self._source(store)
+        try:
+            store.copy("e/a", [ObjectRange.whole(source)], tag="t2")
+        except UnsupportedError:
+            assert keys_of(store) == ["d/a"]
+        else:
+            assert store.head("e/a").tag == "t2"
+        assert store.head("d/a").tag == "t1"
+
     def test_copy_of_a_copy(self, store: Store) -> None:
         first = store.copy("b", [ObjectRange.whole(self._source(store))], tag="t2")
         store.copy("c", [ObjectRange.whole(first)], tag="t3")
@@ -98,7 +131,7 @@ class CopyTests(StoreSuite):
     def test_copy_of_what_is_gone(self, store: Store) -> None:
         source = self._source(store)
         store.delete(["d/a"])
-        with pytest.raises((NotFoundError, PreconditionFailedError)):
+        with pytest.raises((NotFoundError, PreconditionFailedError), match="d/a"):
             store.copy("b", [ObjectRange.whole(source)], tag="t2")
         assert keys_of(store) == []
 
@@ -143,10 +176,11 @@ class CopyTests(StoreSuite):
         source = self._source(store, parts=True)
         store.put("d/a", Payload.of(b"new"))
         upload = store.create_upload("up", tag="t2")
-        with pytest.raises(PreconditionFailedError):
-            store.copy_part(upload, 1, ObjectRange(source, 0, 3))
+        for stale in (source, replace(source, version=None)):
+            with pytest.raises(PreconditionFailedError, match="d/a"):
+                store.copy_part(upload, 1, ObjectRange(stale, 0, 3))
         store.delete(["d/a"])
-        with pytest.raises((NotFoundError, PreconditionFailedError)):
+        with pytest.raises((NotFoundError, PreconditionFailedError), match="d/a"):
             store.copy_part(upload, 1, ObjectRange(source, 0, 3))
         store.abort_upload(upload)
 

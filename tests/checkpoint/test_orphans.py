@@ -17,7 +17,16 @@ from ckptstore.checkpoint.orphans import GcReport, OrphanCollector
 from ckptstore.checkpoint.session import Session
 from ckptstore.format.ledger import Ledger
 from ckptstore.format.state import CheckpointState
-from ckptstore.storage import Capabilities, LocalStore, ObjectMeta, Payload, Store, UploadNote, WrapperStore
+from ckptstore.storage import (
+    Capabilities,
+    LocalStore,
+    ObjectMeta,
+    ObjectRange,
+    Payload,
+    Store,
+    UploadNote,
+    WrapperStore,
+)
 from ckptstore.testing import CrashError, Fault, FaultyStore
 from tests.support.golden import GOLDEN
 from tests.support.run_directory import RunDirectory, arrays
@@ -45,6 +54,16 @@ def leave(run: RunDirectory, prefix: str, *parts: str, attempt: str = LOST) -> l
     for part in parts:
         store.put(f"{prefix}.{part}", Payload.of(b"half"))
     return sorted(store.written)
+
+
+def test_what_an_attempt_copies_is_its_own(run: RunDirectory) -> None:
+    store = AttemptStore(run.store, Attempt("ckpt-3", LOST, run.ledger.id))
+    source = ObjectRange.whole(run.store.head("ckpt-1.data-00000-of-00001"))
+    meta = store.copy("ckpt-3.data-00000-of-00001", [source], tag="another's")
+    assert store.written == {meta.key: meta}
+    assert store.shows_all(run.store.list())
+    assert run.store.head(meta.key).tag == file_tag(LOST, run.ledger.id, meta.key)
+    assert [found.key for found in gc(run).deleted] == [meta.key]
 
 
 DATA = ("data-00000-of-00002", "data-00001-of-00002", "meta")

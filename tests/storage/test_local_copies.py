@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 import pytest
 
@@ -61,10 +62,10 @@ def test_a_clone_is_a_file_of_its_own(store, source, tmp_path, clones):
 def test_a_tag_goes_with_its_name(store, source, tmp_path, links):
     for number in range(3):
         store.copy(f"b{number}", [source], tag=f"c{number}")
-    assert len(attributes(tmp_path / "a")) == 4
+    assert len(attributes(tmp_path / "a")) == 5  # one of the file, and one of each name
     store.delete(["b0"])
     store.delete_versions([store.head("b1")])
-    assert len(attributes(tmp_path / "a")) == 2
+    assert len(attributes(tmp_path / "a")) == 3
     store.delete(["a"])
     assert store.head("b2").tag == "c2"
 
@@ -83,6 +84,47 @@ def test_a_name_that_somebody_else_gave_it_bears_no_tag_of_ours(store, source, t
     assert store.head("theirs").tag == "t1"  # that of the file: its place in the tag tells that it is not this name's
     os.unlink(tmp_path / "a")
     assert store.head("b").tag == "t2"
+
+
+def test_the_same_name_in_another_directory_would_have_the_same_tag(store, links):
+    first = store.create("a/x", Payload.of(DATA), tag="t1")
+    with pytest.raises(UnsupportedError, match="write the bytes"):
+        store.copy("b/x", [ObjectRange.whole(first)], tag="t2")
+    other = store.copy("b/y", [ObjectRange.whole(first)], tag="t3")
+    with pytest.raises(UnsupportedError, match="write the bytes"):
+        store.copy("c/x", [ObjectRange.whole(other)], tag="t4")
+    assert [store.head(key).tag for key in ("a/x", "b/y")] == ["t1", "t3"]
+    assert [meta.key for meta in store.list()] == ["a/x", "b/y"]
+    store.delete(["a/x"])
+    store.copy("c/x", [ObjectRange.whole(other)], tag="t5")
+    assert [store.head(key).tag for key in ("b/y", "c/x")] == ["t3", "t5"]
+
+
+def test_a_tag_that_a_dead_process_left_is_in_nobodys_way(store, source, tmp_path, links):
+    store.copy("b", [source], tag="t2")
+    os.unlink(tmp_path / "b")
+    assert store.copy("b", [source], tag="t3").tag == store.head("b").tag == "t3"
+
+
+def test_a_copy_without_a_tag_has_not_that_of_its_source(store, source, links):
+    assert store.copy("b", [source]).tag is None
+    assert store.head("b").tag is store.get("b")[1].tag is None
+    assert store.head("a").tag == "t1"
+
+
+def test_a_symbolic_link_is_not_linked(store, source, tmp_path, links):
+    os.symlink("a", tmp_path / "s")
+    with pytest.raises(UnsupportedError, match="write the bytes"):
+        store.copy("b", [ObjectRange.whole(store.head("s"))], tag="t2")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_map_holds_no_descriptor_where_python_can_do_without(store, source):
+    before = len(os.listdir("/proc/self/fd"))
+    maps = [store.map("a") for _ in range(20)]
+    kept = len(os.listdir("/proc/self/fd")) - before
+    assert kept == (0 if sys.version_info >= (3, 13) else 20)
+    assert all(view == DATA for view in maps)
 
 
 def test_without_room_for_a_tag_the_bytes_are_to_be_written(store, source, tmp_path, links, monkeypatch):
@@ -107,7 +149,7 @@ def test_without_links_the_bytes_are_to_be_written(store, source, tmp_path, link
     monkeypatch.setattr(_local.os, "link", refused)
     with pytest.raises(UnsupportedError, match="write the bytes"):
         store.copy("b", [source], tag="t2")
-    assert attributes(tmp_path / "a") == ["user.ckptstore.tag"]
+    assert len(attributes(tmp_path / "a")) == 2  # of the file, and of the name that it has
 
 
 def test_a_file_replaced_at_the_moment_of_linking(store, source, tmp_path, links, monkeypatch):

@@ -19,7 +19,7 @@ import pytest
 import ckptstore as ck
 from ckptstore._clock import SystemClock
 from ckptstore.errors import AlreadyExistsError, PreconditionFailedError, StorageError, StorageUnavailableError
-from ckptstore.storage import ObjectMeta, Payload, RetryingStore, RetryPolicy, Store, TransferStore
+from ckptstore.storage import ObjectMeta, ObjectRange, Payload, RetryingStore, RetryPolicy, Store, TransferStore
 from ckptstore.storage._gcs import GcsStore
 from ckptstore.storage._s3 import S3Store
 from tests.storage.conftest import BUCKET
@@ -184,6 +184,25 @@ def upload_what_is_new(setting: Setting, versions: dict[str, str]) -> None:
     assert (data == LARGE, there.tag, there.version) == (True, "ours", meta.version)
 
 
+def copy(setting: Setting, versions: dict[str, str]) -> None:
+    meta = setting.store.copy("new", [ObjectRange.whole(setting.direct.head("a"))], tag="ours")
+    data, there = setting.direct.get("new")
+    assert (data, there.tag, there.version) == (OLD, "ours", meta.version)
+
+
+def copy_to_what_is_there(setting: Setting, versions: dict[str, str]) -> None:
+    with pytest.raises(AlreadyExistsError):
+        setting.store.copy("b", [ObjectRange.whole(setting.direct.head("a"))], tag="ours")
+    assert found(setting.direct, "b") == OLD
+
+
+def copy_of_another_version(setting: Setting, versions: dict[str, str]) -> None:
+    source = ObjectMeta("a", len(b"older"), versions["before"])
+    with pytest.raises(PreconditionFailedError):
+        setting.store.copy("new", [ObjectRange.whole(source)], tag="ours")
+    assert found(setting.direct, "new") is None
+
+
 def abort(setting: Setting, versions: dict[str, str]) -> None:
     begun = setting.direct.create_upload("large")
     setting.direct.put_part(begun, 1, Payload.of(NEW))
@@ -194,8 +213,9 @@ def abort(setting: Setting, versions: dict[str, str]) -> None:
 
 READS = [get, read_into, head, list_]
 WRITES = [put, create, create_what_is_there, replace, replace_another_version, delete, delete_versions, abort]
+COPIES = [copy, copy_to_what_is_there, copy_of_another_version]
 UPLOADS = [upload, upload_what_is_new]
-VERBS = [*READS, *WRITES, *UPLOADS]
+VERBS = [*READS, *WRITES, *COPIES, *UPLOADS]
 
 # Once or twice, and then no more: it has to work.
 PASSING: dict[str, dict[str, Any]] = {
@@ -234,7 +254,7 @@ def test_what_passes_is_not_noticed(setting: Setting, versions: dict[str, str], 
     for name, rule in PASSING.items():
         if verb not in READS and name.endswith("/16") and not name.endswith(("0/16", "8/16")):
             continue  # most replies to writes have no body to speak of
-        for skip in range(4 if verb in UPLOADS and name in DURING_UPLOADS else 1):
+        for skip in range(4 if verb in (*COPIES, *UPLOADS) and name in DURING_UPLOADS else 1):
             reset(setting, versions)
             setting.proxy.rule(**rule, skip=skip)
             begun = time.monotonic()

@@ -15,9 +15,19 @@ from ckptstore.errors import (
     PreconditionFailedError,
     StorageError,
     StorageUnavailableError,
+    UnsupportedError,
     UploadConflictError,
 )
-from ckptstore.storage import LocalStore, MemoryStore, Payload, RetryingStore, TransferStore, UploadNote
+from ckptstore.storage import (
+    LocalStore,
+    MemoryStore,
+    ObjectRange,
+    Payload,
+    RetryingStore,
+    TransferStore,
+    UploadNote,
+    _transfer,
+)
 from ckptstore.storage._transfer import split_payload
 from ckptstore.testing import CrashError, Fault, FaultyStore, InlineExecutor, ManualClock
 from tests.storage.test_local import LocalTests
@@ -313,6 +323,92 @@ def test_a_large_create_whose_last_reply_was_lost():
     with store_over(RetryingStore(inner, clock=ManualClock()), journal="notes/") as store:
         assert store.create("a", Payload.of(b"x" * 25), tag="t") == memory.head("a")
     assert [meta.key for meta in memory.list()] == ["a"]
+
+
+# ---- copy ----
+
+
+def source_in(store, size, key="source"):
+    return ObjectRange.whole(store.put(key, Payload.of(os.urandom(size))))
+
+
+def test_a_copy_is_an_upload_of_copied_parts(monkeypatch):
+    monkeypatch.setattr(_transfer, "_COPIED_PART", 100)
+    memory = MemoryStore(min_part_size=10)
+    whole = source_in(memory, 250)
+    inner = FaultyStore(memory)
+    with store_over(inner, journal="notes/") as store:
+        meta = store.copy("a", [replace(whole, start=30, stop=70), whole], tag="t-1")
+    verbs = ["create_upload", "put", *["copy_part"] * 4, "complete_upload", "delete"]
+    assert [call.verb for call in inner.calls] == verbs
+    assert memory.head("a") == meta
+    assert meta.tag == "t-1"
+    source = memory.get("source")[0]
+    assert memory.get("a")[0] == source[30:70] + source
+    assert [meta.key for meta in memory.list()] == ["a", "source"]
+
+
+def test_what_a_copy_is_cut_into_is_even_and_within_the_limits(monkeypatch):
+    monkeypatch.setattr(_transfer, "_COPIED_PART", 100)
+    memory = MemoryStore(min_part_size=60, max_parts=20)
+    inner = FaultyStore(memory)
+    sizes = []
+    copy_part = memory.copy_part
+    monkeypatch.setattr(memory, "copy_part", lambda *at: (sizes.append(at[2].stop - at[2].start), copy_part(*at))[1])
+    with store_over(inner) as store:
+        store.copy("a", [source_in(memory, 201, "x"), source_in(memory, 5, "y")], tag="t-1")
+        assert sizes == [67, 67, 67, 5]
+        sizes.clear()
+        store.copy("b", [source_in(memory, 9001, "x")], tag="t-2")  # which would be 91 parts
+    assert len(sizes) <= 20
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("sizes", [[9, 100], [10] * 21, [0], []], ids=["too small", "too many", "empty", "none"])
+def test_what_parts_cannot_make_is_not_begun(sizes):
+    memory = MemoryStore(min_part_size=10, max_parts=20)
+    ranges = [source_in(memory, size, f"s{number}") for number, size in enumerate(sizes)]
+    inner = FaultyStore(memory)
+    with store_over(inner) as store, pytest.raises(UnsupportedError, match="write the bytes"):
+        store.copy("a", ranges, tag="t-1")
+    assert inner.calls == []
+
+
+def test_only_the_copy_that_fails_is_repeated():
+    memory = MemoryStore()
+    inner = FaultyStore(memory, [Fault("copy_part", first=2, times=2)])
+    with store_over(RetryingStore(inner, clock=ManualClock())) as store:
+        store.copy("a", [source_in(memory, 50, "x"), source_in(memory, 60, "y"), source_in(memory, 70, "z")])
+    assert inner.count("copy_part") == 5
+    assert inner.count("create_upload") == 1
+
+
+def test_a_copy_that_fails_is_aborted_and_leaves_no_note():
+    memory = MemoryStore()
+    source = source_in(memory, 50)
+    memory.put("source", Payload.of(b"new"))
+    with store_over(memory, journal="notes/") as store, pytest.raises(PreconditionFailedError):
+        store.copy("a", [source], tag="t-1")
+    assert [meta.key for meta in memory.list()] == ["source"]
+    assert memory.pending_uploads == []
+
+
+def test_a_copy_that_meets_another_write_begins_anew():
+    memory = MemoryStore()
+    source = source_in(memory, 50)
+    inner = FaultyStore(memory, [Fault("complete_upload", error=UploadConflictError("busy"))])
+    with store_over(inner) as store:
+        store.copy("a", [source], tag="t-1")
+    assert inner.count("create_upload") == 2
+    assert memory.get("a")[0] == memory.get("source")[0]
+    assert memory.pending_uploads == []
+
+
+def test_a_store_that_copies_no_parts_copies_by_itself(tmp_path):
+    inner = FaultyStore(LocalStore(tmp_path))
+    with store_over(inner) as store:
+        store.copy("a", [source_in(inner.inner, 50)], tag="t-1")
+    assert [call.verb for call in inner.calls] == ["copy"]
 
 
 # ---- notes ----

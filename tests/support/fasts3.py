@@ -3,7 +3,8 @@
 moto answers some 200 requests a second and has but one lock, which is too little for processes that are killed by the
 thousand. This one has the verbs that ckptstore and s3fs send, and no others. Of AWS it keeps: If-Match and
 If-None-Match on PutObject, on CompleteMultipartUpload and on DeleteObject, 412 and 404 as AWS has them, CRC-32C that is
-checked before anything shows, parts of 5 MiB at the least, and ETags that change with every write of other bytes.
+checked before anything shows, parts of 5 MiB at the least, ETags that change with every write of other bytes, and
+UploadPartCopy with x-amz-copy-source-if-match, whose ranges are within their object, and of one above 5 MiB.
 
     with FastS3() as server: ...                        in this process; fork and kill clients as you like
     python -m tests.support.fasts3 [--deaf]             prints its URL, and serves until its standard input ends
@@ -193,6 +194,13 @@ class FastS3:
         upload = self.uploads.get(query["uploadId"])
         if upload is None:
             raise Refusal(404, "NoSuchUpload")
+        if method == "PUT" and "x-amz-copy-source" in request.headers:
+            part = self._copied(request)
+            upload.parts[int(query["partNumber"])] = part
+            return _xml(
+                f"<CopyPartResult><LastModified>{_iso(part.modified)}</LastModified><ETag>{escape(part.etag)}</ETag>"
+                f"<ChecksumCRC32C>{_crc(part.data)}</ChecksumCRC32C></CopyPartResult>"
+            )
         if method == "PUT":
             part = _received(request)
             upload.parts[int(query["partNumber"])] = part
@@ -218,6 +226,25 @@ class FastS3:
             f"<CompleteMultipartUploadResult><Key>{escape(key)}</Key><ETag>{escape(new.etag)}</ETag>"
             "</CompleteMultipartUploadResult>"
         )
+
+    def _copied(self, request: Request) -> S3Object:
+        """A part made of another object."""
+        bucket, _, key = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("/")
+        there = self._objects(bucket).get(key)
+        if there is None:
+            raise Refusal(404, "NoSuchKey")
+        wanted = request.headers.get("x-amz-copy-source-if-match")
+        if not self.deaf and wanted is not None and _bare(wanted) != _bare(there.etag):
+            raise Refusal(412, "PreconditionFailed")
+        data, told = there.data, request.headers.get("x-amz-copy-source-range")
+        if told is not None:
+            span = re.fullmatch(r"bytes=(\d+)-(\d+)", told)
+            if span is None or not int(span[1]) <= int(span[2]) < len(data):
+                raise Refusal(400, "InvalidArgument")
+            if len(data) <= MIN_PART_SIZE:
+                raise Refusal(400, "InvalidRequest")
+            data = data[int(span[1]) : int(span[2]) + 1]
+        return S3Object(data, f'"{hashlib.md5(data).hexdigest()}"', time.time())
 
     def _objects(self, bucket: str) -> dict[str, S3Object]:
         if bucket not in self.buckets:
@@ -278,6 +305,8 @@ def _joined(upload: Upload, request: Request) -> bytes:
         part = upload.parts.get(int(element.findtext("PartNumber", "0")))
         if part is None or _bare(element.findtext("ETag", "")) != _bare(part.etag):
             raise Refusal(400, "InvalidPart")
+        if element.findtext("ChecksumCRC32C") not in (None, _crc(part.data)):
+            raise Refusal(400, "InvalidPart")
         parts.append(part.data)
     if not parts:
         raise Refusal(400, "MalformedXML")
@@ -324,6 +353,10 @@ def _metadata(request: Request) -> tuple[tuple[str, str], ...]:
 
 def _checksum(request: Request) -> tuple[tuple[str, str], ...]:
     return ((_CHECKSUM, request.headers[_CHECKSUM]),) if _CHECKSUM in request.headers else ()
+
+
+def _crc(data: bytes) -> str:
+    return base64.b64encode(crc32c.crc32c(data).to_bytes(4, "big")).decode()
 
 
 def _xml(text: str) -> Reply:
