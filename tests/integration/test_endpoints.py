@@ -17,6 +17,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("default")]
 
 
 ON_COMPLETION = {
+    "test_copy_never_replaces",
+    "test_copy_recognises_its_own_earlier_try",
+    "test_copy_without_a_tag",
     "test_upload_does_not_create_what_is_there",
     "test_upload_does_not_create_what_came_meanwhile",
     "test_uploads_of_one_key_create_it_once",

@@ -56,6 +56,13 @@ class TestTransfersToAStrictServer(StoreTests):
             store.copy("b", [ObjectRange(source, 1, MIN_PART_SIZE)], tag="t")
         assert self.raw_keys() == {"a"}
 
+    def test_a_name_that_some_servers_decode_twice_is_not_sent(self, store: Store) -> None:
+        source = store.put("100%.a", Payload.of(b"data"))
+        with pytest.raises(UnsupportedError, match="write the bytes"):
+            store.copy("b", [ObjectRange.whole(source)], tag="t")
+        store.copy("100%.b", [ObjectRange.whole(store.put("a", Payload.of(b"data")))], tag="t")
+        assert self.raw_keys() == {"a", "100%.a", "100%.b"}
+
     def test_a_source_that_is_gone_is_named(self, store: Store) -> None:
         source = ObjectRange.whole(store.put("a", Payload.of(b"data")))
         store.put("a", Payload.of(b"other"))
