@@ -15,3 +15,10 @@ def s3(endpoint: str) -> dict[str, object]:
 
 def gcs(endpoint: str) -> dict[str, object]:
     return {"endpoint_url": endpoint, "token": "anon", "project": "bench"}
+
+
+SCHEMES = {"s3": "s3", "gcs": "gs"}
+
+
+def of(kind: str, endpoint: str) -> dict[str, object]:
+    return s3(endpoint) if kind == "s3" else gcs(endpoint)

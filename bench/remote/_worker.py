@@ -15,9 +15,10 @@ from bench.remote import CONTENDERS
 def main() -> None:
     name, endpoint, count, size = sys.argv[1:]
     spec = _state.Spec("big", int(count), int(size))
-    whole = CONTENDERS[name].whole
-    module = importlib.import_module(f"bench.remote.{name}")
-    module.connect(endpoint)
+    contender = CONTENDERS[name]
+    whole = contender.whole
+    module = importlib.import_module(f"bench.remote.{contender.module or name}")
+    module.connect(endpoint, contender.kind)
     state = module.hold(_state.make(spec, flat=whole))
     answer({"versions": module.VERSIONS})
     for line in sys.stdin:

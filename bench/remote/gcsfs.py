@@ -11,7 +11,8 @@ VERSIONS = {"gcsfs": gcsfs.__version__}
 _fs = None
 
 
-def connect(endpoint):
+def connect(endpoint, kind):
+    del kind
     global _fs  # noqa: PLW0603
     from gcsfs.core import (
         GCSFileSystem,  # gcsfs.GCSFileSystem may be the extended one, which asks for the bucket's kind

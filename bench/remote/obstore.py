@@ -17,7 +17,8 @@ _pool = ThreadPoolExecutor(_AT_ONCE)
 _store = None
 
 
-def connect(endpoint):
+def connect(endpoint, kind):
+    del kind
     global _store  # noqa: PLW0603
     options = _options.s3(endpoint)
     _store = S3Store(

@@ -11,7 +11,8 @@ VERSIONS = {"s3fs": s3fs.__version__}
 _fs = None
 
 
-def connect(endpoint):
+def connect(endpoint, kind):
+    del kind
     global _fs  # noqa: PLW0603
     _fs = s3fs.S3FileSystem(**_options.s3(endpoint))
 

@@ -12,7 +12,8 @@ VERSIONS = {"s3torchconnector": s3torchconnector.__version__}
 _client = None
 
 
-def connect(endpoint):
+def connect(endpoint, kind):
+    del kind
     global _client  # noqa: PLW0603
     _client = S3Client("us-east-1", endpoint=endpoint, s3client_config=S3ClientConfig(force_path_style=True))
 

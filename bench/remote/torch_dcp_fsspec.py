@@ -13,7 +13,8 @@ _endpoint = ""
 _shapes: dict[str, torch.Size] = {}
 
 
-def connect(endpoint):
+def connect(endpoint, kind):
+    del kind
     global _endpoint  # noqa: PLW0603
     _endpoint = endpoint
 

@@ -12,9 +12,9 @@ VERSIONS = {"ckptstore": ck.__version__}
 _store = None
 
 
-def connect(endpoint):
+def connect(endpoint, kind):
     global _store  # noqa: PLW0603
-    _store = from_url("s3://bench/run", _options.s3(endpoint))
+    _store = from_url(f"{_options.SCHEMES[kind]}://bench/run", _options.of(kind, endpoint))
 
 
 def hold(arrays):
