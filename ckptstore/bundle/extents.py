@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ckptstore._concurrency import make_executor, run_all
+from ckptstore.bundle.entries import Entries
 from ckptstore.errors import DataLossError, UnsupportedError, located
 from ckptstore.format import tensor
 from ckptstore.format.checksum import combine, crc32c, mask
@@ -21,6 +22,7 @@ PIECE = 16 << 20
 
 _SMALL = 64 << 10  # tensors up to this size share memory with their neighbours in the file ...
 _SHARED = 1 << 20  # ... up to so much, which stays as long as one of them does
+_MOST_AXES = 16  # of tensors that are the rows of one array; numpy has a limit, which older ones have at 32
 _AT_ONCE = min(4, os.cpu_count() or 1)
 _NONE: Mapping[int, memoryview] = {}
 
@@ -44,7 +46,7 @@ class Extent:
     shard: int
     offset: int
     data: memoryview
-    parts: list[tuple[str, BundleEntry]]
+    parts: Sequence[tuple[str, BundleEntry]]
     checked: bool = True
     mapped: bool = False
 
@@ -66,16 +68,16 @@ def alone(name: str, entry: BundleEntry, maps: Mapping[int, memoryview] = _NONE)
     Raises:
         UnsupportedError: numpy has no arrays of that shape.
     """
-    if entry.size and entry.shard in maps and _in_line(entry, 0):
+    if entry.size and entry.shard in maps and _in_line(entry):
         data = maps[entry.shard][entry.offset : entry.offset + entry.size]
-        array = _view(entry, data, 0)
+        array = _view(entry.shape, entry.dtype.numpy, data, 0)
         return Extent(entry.shard, entry.offset, data, [(name, entry)], mapped=True), array
     array, data = tensor.empty(entry.dtype, entry.shape)
     return Extent(entry.shard, entry.offset, data, [(name, entry)]), array
 
 
 def lay_out(
-    items: Iterable[tuple[str, BundleEntry]], maps: Mapping[int, memoryview] = _NONE
+    entries: Entries, maps: Mapping[int, memoryview] = _NONE
 ) -> tuple[list[Extent], dict[str, np.ndarray[Any, Any]]]:
     """Takes memory for tensors of numbers, whose sizes have been checked.
 
@@ -83,72 +85,82 @@ def lay_out(
     less for one than for hundreds. All are aligned as numpy aligns them.
 
     Args:
-        items: Names and entries.
+        entries: The tensors.
         maps: See `alone`.
 
     Returns:
-        What to fetch, and by name the arrays that are filled then.
+        What to fetch, and by name, in the order of the entries, the arrays that are filled then.
 
     Raises:
         UnsupportedError: numpy has no arrays of that shape.
     """
+    order, placed = entries.in_place()
     extents: list[Extent] = []
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    run: list[tuple[str, BundleEntry]] = []
-    end, start, shard = -1, 0, -1
-    for item in sorted(items, key=_place):
-        name, entry = item
-        size = entry.size
-        if size > _SMALL or not size:
-            extent, arrays[name] = alone(name, entry, maps)
-            extents.append(extent)
-            continue
-        offset = entry.offset
-        adjacent = offset == end and entry.shard == shard and offset + size - start <= _SHARED
-        if not (adjacent and _in_line(entry, start) and (shard not in maps or _in_line(entry, 0))):
-            if run:
-                extents.append(_shared(run, arrays, maps))
-                run = []
-            start, shard = offset, entry.shard
-        run.append(item)
-        end = offset + size
-    if run:
-        extents.append(_shared(run, arrays, maps))
-    return extents, arrays
+    arrays: list[np.ndarray[Any, Any]] = []
+    for first, last in _groups(placed, maps):
+        extent, views = _shared(placed[first:last], maps) if last - first > 1 else _alone(placed[first], maps)
+        extents.append(extent)
+        arrays += views
+    if placed is not entries:
+        arrays = [arrays[rank] for rank in np.argsort(order).tolist()]
+    return extents, dict(zip(entries.names, arrays, strict=True))
 
 
-def _place(item: tuple[str, BundleEntry]) -> tuple[int, int]:
-    return item[1].shard, item[1].offset
+def _alone(item: tuple[str, BundleEntry], maps: Mapping[int, memoryview]) -> tuple[Extent, list[np.ndarray[Any, Any]]]:
+    extent, array = alone(*item, maps)
+    return extent, [array]
 
 
-def _in_line(entry: BundleEntry, base: int) -> bool:
-    """Whether a tensor is aligned as numpy aligns its type, in memory that begins `base` bytes into the file."""
-    return (entry.offset - base) % entry.dtype.itemsize == 0
+def _groups(entries: Entries, maps: Mapping[int, memoryview]) -> Iterator[tuple[int, int]]:
+    """Which entries, from one number up to another, have memory together."""
+    columns = entries.columns
+    items = columns.by_kind([dtype.itemsize for dtype, _ in columns.types])
+    first, start, end, shard = 0, 0, -1, -1
+    out_of_line = np.isin(columns.shards, [*maps]) & (columns.offsets % items != 0)
+    rows = zip(
+        *(column.tolist() for column in (columns.shards, columns.offsets, columns.sizes, items, out_of_line)),
+        strict=True,
+    )
+    for number, (where, offset, size, item, alone_) in enumerate(rows):
+        adjacent = offset == end and where == shard and 0 < size <= _SMALL and offset + size - start <= _SHARED
+        if not adjacent or (offset - start) % item or alone_:
+            if number:
+                yield first, number
+            first, start, shard = number, offset, where
+        # What is large, or of no bytes, or alone for another reason, has no neighbours.
+        end = offset + size if 0 < size <= _SMALL and not alone_ else -1
+    if len(entries):
+        yield first, len(entries)
 
 
-def _shared(
-    run: list[tuple[str, BundleEntry]], arrays: dict[str, np.ndarray[Any, Any]], maps: Mapping[int, memoryview]
-) -> Extent:
-    first, last = run[0][1], run[-1][1]
-    mapped = first.shard in maps and _in_line(first, 0)
-    if len(run) == 1:
-        extent, arrays[run[0][0]] = alone(*run[0], maps)
-        return extent
-    size = last.offset + last.size - first.offset
+def _in_line(entry: BundleEntry) -> bool:
+    """Whether a tensor's place in its file is aligned as numpy aligns its type."""
+    return entry.offset % entry.dtype.itemsize == 0
+
+
+def _shared(entries: Entries, maps: Mapping[int, memoryview]) -> tuple[Extent, list[np.ndarray[Any, Any]]]:
+    """One piece of memory for neighbours, and its views."""
+    columns = entries.columns
+    shard, base = int(columns.shards[0]), int(columns.offsets[0])
+    size = int(columns.offsets[-1] + columns.sizes[-1]) - base
+    mapped = shard in maps
     # The array of the memory is made even so: a view of it takes less time than one of a memoryview.
-    memory = np.frombuffer(maps[first.shard], np.uint8, size, first.offset) if mapped else np.empty(size, np.uint8)
-    for name, entry in run:
-        arrays[name] = _view(entry, memory, entry.offset - first.offset)
-    return Extent(first.shard, first.offset, memoryview(memory), run, mapped=mapped)  # type: ignore[arg-type]  # as in tensor.empty
+    memory = np.frombuffer(maps[shard], np.uint8, size, base) if mapped else np.empty(size, np.uint8)
+    extent = Extent(shard, base, memoryview(memory), entries, mapped=mapped)  # type: ignore[arg-type]  # as in tensor.empty
+    dtype, shape = columns.types[columns.kinds[0]]
+    if 0 < len(shape) < _MOST_AXES and (columns.kinds == columns.kinds[0]).all():  # then numpy makes the views
+        return extent, [*memory.view(dtype.numpy).reshape(-1, *shape)]
+    kinds, offsets = columns.kinds.tolist(), (columns.offsets - base).tolist()
+    dtypes, shapes = [dtype.numpy for dtype, _ in columns.types], [shape for _, shape in columns.types]
+    views = zip(kinds, offsets, strict=True)
+    return extent, [_view(shapes[kind], dtypes[kind], memory, offset) for kind, offset in views]
 
 
-def _view(entry: BundleEntry, memory: Any, offset: int) -> np.ndarray[Any, Any]:
+def _view(shape: tuple[int, ...], dtype: Any, memory: Any, offset: int) -> np.ndarray[Any, Any]:
     try:
-        view: np.ndarray[Any, Any] = np.ndarray(entry.shape, entry.dtype.numpy, memory, offset)
+        view: np.ndarray[Any, Any] = np.ndarray(shape, dtype, memory, offset)
     except ValueError as error:
-        raise UnsupportedError(
-            f"numpy cannot hold an array of the shape {list(entry.shape)[:8]}... ({error})"
-        ) from error
+        raise UnsupportedError(f"numpy cannot hold an array of the shape {list(shape)[:8]}... ({error})") from error
     return view
 
 
@@ -250,13 +262,14 @@ def _do(
             continue
         if stop - start < extent.data.nbytes:
             done[number].append((start, stop, crc32c(extent.data[start:stop])))
-        elif len(extent.parts) == 1:
-            _check(extent.data, *extent.parts[0], path)
+        elif isinstance(extent.parts, Entries):
+            damaged = extent.parts.first_damaged(extent.data, extent.offset)
+            if damaged is not None:
+                name, entry = extent.parts[damaged]
+                begin = entry.offset - extent.offset
+                _check(extent.data[begin : begin + entry.size], name, entry, path)
         else:
-            base, data = extent.offset, extent.data
-            for name, entry in extent.parts:
-                begin = entry.offset - base
-                _check(data[begin : begin + entry.size], name, entry, path)
+            _check(extent.data, *extent.parts[0], path)
 
 
 def _check(data: memoryview, name: str, entry: BundleEntry, path: Callable[[int], str]) -> None:

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+
+from ckptstore.bundle.entries import Entries
 from ckptstore.bundle.index_file import IndexFile
 from ckptstore.errors import DataLossError, IncompatibleTensorError, located
+from ckptstore.format.block_rows import BlockRows
+from ckptstore.format.columns import EntryColumns, concatenate, decode_columns
 from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
+from ckptstore.format.rows import Flags, Rows
 from ckptstore.format.slices import Box, TensorSlice, box_shape, cover, parse_slice_key, slice_key
 from ckptstore.format.table import TableReader
 
 _MANY = 256  # tensors that are looked up at once, from which on the index is read whole and not block by block
+
+
+_SPECIAL = ("", "\x00")  # what the names of the header and of pieces begin with
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What the index has: names, their entries, and those that the columns do not tell of."""
+
+    names: list[str]
+    columns: EntryColumns
+    odd: Flags
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Where each name is."""
+        return {name: row for row, name in enumerate(self.names)}
+
+    def without(self, dropped: Collection[int]) -> _Contents:
+        """The others."""
+        kept = np.delete(np.arange(len(self.names)), [*dropped])
+        return _Contents([self.names[row] for row in kept.tolist()], self.columns.take(kept), self.odd[kept])
 
 
 class BundleIndex:
@@ -30,25 +60,19 @@ class BundleIndex:
 
     def __init__(self, data: bytes | IndexFile, path: str) -> None:
         self.path = path
-        self._names: list[str] | None = None
+        self._contents: _Contents | None = None
         self._file = data if isinstance(data, IndexFile) else None
         with located(path):
             table = TableReader(data.read, data.size) if isinstance(data, IndexFile) else TableReader.from_bytes(data)
             self._table = table
-            header = self._table.get(HEADER_KEY)
-            if header is None:
+            first = self._table.first()
+            if first is None or first[0] != HEADER_KEY:  # no key is less
                 raise DataLossError("the index has no header entry, so its first tensor would be taken for one")
-            self.header = BundleHeader.decode(header)
+            self.header = BundleHeader.decode(first[1])
 
     def names(self) -> list[str]:
         """All tensors, in ascending order of their bytes, without the pieces of partitioned ones."""
-        if self._names is None:
-            self._load()
-            with located(self.path):
-                keys = [key for key, _ in self._table if key != HEADER_KEY]
-                pieces = self._piece_keys(keys)
-            self._names = [text(key) for key in keys if key not in pieces]
-        return list(self._names)
+        return list(self._all().names)
 
     def entries(self) -> Iterator[tuple[bytes, BundleEntry | DataLossError]]:
         """Every entry in the order of the index, pieces included: what lies where in the data files.
@@ -84,30 +108,71 @@ class BundleIndex:
         with located(self.path, name):
             return self._decode(value)
 
-    def find(self, names: Collection[str]) -> dict[str, BundleEntry]:
-        """The entries of those of many tensors that are there, in the order of their names as given.
+    def find(self, names: Collection[str]) -> tuple[Entries, dict[str, BundleEntry]]:
+        """The entries of those of some tensors that are there.
+
+        Args:
+            names: Which; each once.
+
+        Returns:
+            Those that are numbers and stored whole, in the order of their names as given, and all others, by name.
 
         Raises:
             DataLossError: One is damaged.
         """
-        find: Callable[[bytes], bytes | None] = self._table.get
         if len(names) > _MANY:
+            return self._find_many(names)
+        plain: list[tuple[str, BundleEntry]] = []
+        others: dict[str, BundleEntry] = {}
+        for name in names:
+            entry = self.get(name)
+            if entry is not None and entry.dtype.itemsize and not entry.slices:
+                plain.append((name, entry))
+            elif entry is not None:
+                others[name] = entry
+        return Entries.of(plain), others
+
+    def _find_many(self, names: Collection[str]) -> tuple[Entries, dict[str, BundleEntry]]:
+        contents = self._all()
+        if contents.names == names:
+            rows = np.arange(len(contents.names))
+        else:
+            wanted = [contents.rows.get(name, -1) for name in names]
+            rows = np.array([row for row in wanted if row >= 0], np.int64)
+        apart = contents.odd[rows]
+        columns = contents.columns.take(rows)
+        shards = np.where(apart, 0, columns.shards)
+        numbers = columns.by_kind([dtype.itemsize > 0 for dtype, _ in columns.types], np.bool_)
+        apart |= ~numbers | (shards >= max(self.header.num_shards, 1))
+        others: dict[str, BundleEntry] = {}
+        for row in rows[apart].tolist():
+            name = contents.names[row]
+            entry = self.get(name)  # which raises what is to be said of it
+            if entry is not None:
+                others[name] = entry
+        if not apart.any():
+            return Entries([contents.names[row] for row in rows.tolist()], columns), others
+        return Entries([contents.names[row] for row in rows[~apart].tolist()], columns.take(~apart)), others
+
+    def _all(self) -> _Contents:
+        if self._contents is None:
             self._load()
             with located(self.path):
-                find = dict(self._table).get
-        out: dict[str, BundleEntry] = {}
-        for name in names:
-            if isinstance(name, str) and name.isascii() and name and name[0] != "\x00":
-                try:
-                    value = find(name.encode())
-                    if value is not None:
-                        out[name] = self._decode(value)
-                except DataLossError:
-                    with located(self.path, name):
-                        raise
-            elif (entry := self.get(name)) is not None:
-                out[name] = entry
-        return out
+                names: list[str] = []
+                columns: list[EntryColumns] = []
+                odd: list[Flags] = []
+                for block in self._table.blocks():
+                    part = _rows_of(block)
+                    names += part[0]
+                    columns.append(part[1])
+                    odd.append(part[2])
+                contents = _Contents(names, concatenate(columns), np.concatenate([*odd, np.zeros(0, np.bool_)]))
+                special = [row for row, name in enumerate(names) if name[:1] in _SPECIAL]
+                # The header is no tensor, and neither are the pieces of one.
+                pieces = self._piece_keys([_key(names[row]) for row in special])
+                dropped = {row for row in special if not names[row] or _key(names[row]) in pieces}
+            self._contents = contents.without(dropped) if dropped else contents
+        return self._contents
 
     def _load(self) -> None:
         if self._file is not None:
@@ -181,6 +246,24 @@ def box_in(piece: TensorSlice, shape: tuple[int, ...]) -> Box:
         return piece.box(shape)
     except IncompatibleTensorError as error:
         raise DataLossError(error.message) from error
+
+
+def _rows_of(block: BlockRows | dict[bytes, bytes]) -> tuple[list[str], EntryColumns, Flags]:
+    """The names of a block's entries, the entries, and which of them the columns do not tell of."""
+    if isinstance(block, BlockRows):
+        return _names(block.keys), *decode_columns(block.data, block.starts, block.stops)
+    data = np.frombuffer(b"".join(block.values()) + bytes(4), np.uint8)
+    stops = np.cumsum([len(value) for value in block.values()], dtype=np.int64)
+    starts = stops - np.array([len(value) for value in block.values()], np.int64)
+    return [text(key) for key in block], *decode_columns(data, starts, stops)
+
+
+def _names(keys: Rows) -> list[str]:
+    if (keys.data < 0x80).all() and (np.count_nonzero(keys.data, axis=1) == keys.lengths).all():
+        # ASCII is the same in numpy's strings of 4 bytes a character, which end where the zeros behind a key begin.
+        names: list[str] = keys.data.astype("<u4").view(f"<U{keys.data.shape[1]}")[:, 0].tolist()
+        return names
+    return [text(key) for key in keys.tolist()]
 
 
 def text(key: bytes) -> str:

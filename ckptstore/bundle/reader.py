@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ckptstore.bundle import extents
+from ckptstore.bundle.entries import Entries
 from ckptstore.bundle.extents import Extent
 from ckptstore.bundle.index import BundleIndex, box_in, text
 from ckptstore.bundle.index_file import IndexFile
@@ -34,7 +35,6 @@ from ckptstore.errors import (
     located,
 )
 from ckptstore.format import tensor
-from ckptstore.format.dtypes import STRING
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.naming import data_name, index_name
 from ckptstore.format.slices import Box, box_shape, cover, within
@@ -134,9 +134,10 @@ class BundleReader:
             UnsupportedError: One is a variant or resource.
         """
         wanted = list(dict.fromkeys(names))
-        entries = self.index.find(wanted)
-        if len(entries) < len(wanted):
-            missing = tuple(name for name in wanted if name not in entries)
+        numbers, others = self.index.find(wanted)
+        if len(numbers) + len(others) < len(wanted):
+            there = {*numbers.names, *others}
+            missing = tuple(name for name in wanted if name not in there)
             raise TensorNotFoundError(
                 f"{self.path} has no tensor {', '.join(map(repr, missing[:20]))}"
                 + (f" and {len(missing) - 20} more" if len(missing) > 20 else ""),
@@ -144,33 +145,34 @@ class BundleReader:
                 name=missing[0],
                 missing=missing,
             )
-        plain = [item for item in entries.items() if not item[1].slices]
+        plain = [item for item in others.items() if not item[1].slices]
         sliced = {
             name: self._plan_slices(name, entry, tuple((0, size) for size in entry.shape))
-            for name, entry in entries.items()
+            for name, entry in others.items()
             if entry.slices
         }
-        small = {} if read_only else self._load_small(plain)
-        self._check(plain)
-        self._check([(name, part.entry) for name, parts in sliced.items() for part in parts])
+        whole = Entries.of(plain)
+        small = {} if read_only else self._load_small(numbers, whole)
+        self._check(numbers, whole)
+        self._check(Entries.of([(name, part.entry) for name, parts in sliced.items() for part in parts]))
         for name, entry in plain:
             if entry.dtype.numpy is None:
                 self._require_numpy(name, entry)
-        strings = [extents.encoded(name, entry) for name, entry in plain if entry.dtype == STRING]
-        maps = self._map_shards(plain) if read_only else {}
-        numbers, out = extents.lay_out((item for item in plain if item[1].dtype != STRING), maps)
-        self._fetch([*numbers, *strings], verify, small)
+        # Strings, that is; or numbers whose entries are spelled as nobody spells them, which can be decoded, too.
+        strings = [extents.encoded(name, entry) for name, entry in plain]
+        extent, out = extents.lay_out(numbers, self._map_shards(numbers) if read_only else {})
+        self._fetch([*extent, *strings], verify, small)
         if self.header.big_endian:
             for array in out.values():
                 tensor.to_native(array, big_endian=True)
         out |= {extent.parts[0][0]: self._decode(extent, verify) for extent in strings}
         for name, parts in sliced.items():
-            entry = entries[name]
+            entry = others[name]
             out[name] = self._read_slices(name, entry, tuple((0, size) for size in entry.shape), parts, verify)
         if read_only:
             for array in out.values():
                 array.flags.writeable = False
-        return {name: out[name] for name in wanted}
+        return {name: out[name] for name in wanted} if others else out
 
     def mapped(self, names: Iterable[str]) -> MappedTensors:
         """Those of some tensors whose files can be mapped into memory: what they are is checked, their bytes not yet.
@@ -178,16 +180,13 @@ class BundleReader:
         Raises:
             DataLossError, CheckpointNotFoundError: As in `read`.
         """
-        found = self.index.find([*dict.fromkeys(names)])
-        entries = {
-            name: entry
-            for name, entry in found.items()
-            if entry.size and entry.dtype.itemsize and not entry.slices and not self.header.big_endian
-        }
-        maps = self._map_shards([*entries.items()])
-        entries = {name: entry for name, entry in entries.items() if entry.shard in maps}
-        self._check([*entries.items()])
+        numbers, _ = self.index.find([*dict.fromkeys(names)])
+        maps = self._map_shards(numbers)
+        columns = numbers.columns
+        numbers = numbers.take(np.flatnonzero((columns.sizes > 0) & np.isin(columns.shards, [*maps])))
+        self._check(numbers)
         files = {shard: self._store.path(self.data_key(shard)) for shard in maps}
+        entries = dict(zip(numbers.names, numbers.columns.tolist(), strict=True))
         return MappedTensors(self.path, entries, maps, files)
 
     def read_box(self, name: str, box: Box, *, verify: bool = True) -> np.ndarray[Any, Any]:
@@ -213,9 +212,9 @@ class BundleReader:
             )
         if entry.slices:
             parts = self._plan_slices(name, entry, box)
-            self._check([(name, part.entry) for part in parts])
+            self._check(Entries.of([(name, part.entry) for part in parts]))
             return self._read_slices(name, entry, box, parts, verify)
-        self._check([(name, entry)])
+        self._check(Entries.of([(name, entry)]))
         return self._read_part(entry, box)
 
     def raw(self, name: str) -> tuple[tensor.EncodedTensor, BundleEntry]:
@@ -246,7 +245,7 @@ class BundleReader:
         for number, (key, entry) in enumerate(entries):
             name = text(key)
             try:
-                self._check([(name, entry)])
+                self._check(Entries.of([(name, entry)]))
             except DataLossError as error:
                 out.append(error)
                 continue
@@ -295,11 +294,15 @@ class BundleReader:
 
     # -- reading
 
-    def _load_small(self, parts: Sequence[tuple[str, BundleEntry]]) -> dict[int, bytes]:
+    def _load_small(self, *parts: Entries) -> dict[int, bytes]:
         """The data files of which little is wanted, and little more is there: one request each, and not two."""
         ends: dict[int, int] = {}
-        for _, entry in parts:
-            ends[entry.shard] = max(ends.get(entry.shard, 0), entry.offset + entry.size)
+        for part in parts:
+            for shard, rows in part.by_shard():
+                columns = part.columns.take(rows)
+                # Claims that are not checked yet: a sum of two can have 64 bits.
+                end = (columns.offsets.astype(np.uint64) + columns.sizes.astype(np.uint64)).max()
+                ends[shard] = max(ends.get(shard, 0), int(end))
         out: dict[int, bytes] = {}
         for shard, end in ends.items():
             if shard in self._shard_meta or not 0 < end <= _SMALL:
@@ -316,35 +319,34 @@ class BundleReader:
             self._shard_meta[shard] = meta
         return out
 
-    def _map_shards(self, parts: Sequence[tuple[str, BundleEntry]]) -> dict[int, memoryview]:
+    def _map_shards(self, entries: Entries) -> dict[int, memoryview]:
         """The data files that entries are in, as memory, as far as the store can map them."""
         if self.header.big_endian:
             return {}
-        shards = {entry.shard for _, entry in parts if entry.size}
+        shards = np.unique(entries.columns.shards[entries.columns.sizes > 0]).tolist()
         return {shard: data for shard in shards if (data := self.shard_map(shard)) is not None}
 
-    def _check(self, parts: Sequence[tuple[str, BundleEntry]]) -> None:
+    def _check(self, *parts: Entries) -> None:
         """Holds what entries claim against each other and against the files, before memory is taken for them."""
         claimed: Counter[int] = Counter()
-        sizes: dict[int, int] = {}
-        name = ""
-        try:
-            for name, entry in parts:
-                entry.check_size()
-                shard, size = entry.shard, entry.size
-                if shard not in sizes:
-                    sizes[shard] = self.shard_meta(shard).size  # TensorFlow wants it there for empty tensors, too
-                claimed[shard] += size
-                if size and entry.offset + size > sizes[shard]:
+        for part in parts:
+            for row in np.flatnonzero(part.wrong_sizes())[:1].tolist():
+                name, entry = part[row]
+                with located(self.index.path, name):
+                    entry.check_size()
+            for shard, rows in part.by_shard():
+                size = self.shard_meta(shard).size  # TensorFlow wants it there for empty tensors, too
+                columns = part.columns.take(rows)
+                beyond = (columns.sizes > 0) & (columns.offsets > size - columns.sizes)
+                for row in rows[beyond][:1].tolist():
+                    name, entry = part[row]
                     with located(self._store.path(self.data_key(shard)), name):
                         raise DataLossError(
-                            f"the file ends at {sizes[shard]}, before the tensor's {size} bytes do: it is truncated; "
+                            f"the file ends at {size}, before the tensor's {entry.size} bytes do: it is truncated; "
                             "restore another checkpoint",
                             offset=entry.offset,
                         )
-        except DataLossError:
-            with located(self.index.path, name):
-                raise
+                claimed[shard] += sum(columns.sizes.tolist())
         for shard, size in claimed.items():
             meta = self.shard_meta(shard)
             if size > _MAX_OVERLAP * meta.size + _SLACK:

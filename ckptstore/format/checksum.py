@@ -9,9 +9,11 @@ stays meaningful (LevelDB's and TensorFlow's rule):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from crc32c import crc32c as _crc32c
 
 if TYPE_CHECKING:
@@ -35,6 +37,18 @@ def unmask(masked: int) -> int:
     """The checksum of a stored form."""
     rotated = (masked - _DELTA) & _MASK32
     return (rotated >> 17 | rotated << 15) & _MASK32
+
+
+def mask_all(crcs: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The stored forms of many checksums."""
+    plain = np.array(crcs, np.int64)
+    return ((plain >> 15 | plain << 17) + _DELTA) & _MASK32
+
+
+def masked_crcs(data: Buffer, begins: Sequence[int], ends: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The stored forms of the checksums of many parts of a buffer, told by their limits."""
+    view = memoryview(data)
+    return mask_all([_crc32c(view[begin:end]) for begin, end in zip(begins, ends, strict=True)])
 
 
 def combine(first: int, second: int, size: int) -> int:

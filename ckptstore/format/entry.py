@@ -123,7 +123,7 @@ class BundleEntry(NamedTuple):
         They are put together here, since protobuf takes several times as long for the entries of many small tensors.
         """
         dtype, shape, shard, offset, size, crc, slices = self
-        out = _type_fields(dtype.as_datatype_enum, shape)
+        out = type_fields(dtype.as_datatype_enum, shape)
         if shard:
             out += b"\x18" + encode_varint(shard)
         if offset:
@@ -188,7 +188,7 @@ _crc_at = struct.Struct("<I").unpack_from
 
 
 def _remember_types(value: bytes, dtype: DType, shape: tuple[int, ...]) -> None:
-    head = _type_fields(dtype.as_datatype_enum, shape)
+    head = type_fields(dtype.as_datatype_enum, shape)
     if value.startswith(head) and len(head) < _PLAIN_HEAD:
         if len(_types) >= _MOST_TYPES:
             _types.clear()
@@ -239,7 +239,8 @@ def _decode_plain(value: bytes) -> BundleEntry | None:
 
 
 @lru_cache(maxsize=1024)
-def _type_fields(dtype: int, shape: tuple[int, ...]) -> bytes:
+def type_fields(dtype: int, shape: tuple[int, ...]) -> bytes:
+    """The first fields of an entry's bytes: the number of its element type, and its shape."""
     proto = pb.BundleEntryProto(dtype=dtype)  # type: ignore[arg-type]  # the stubs have an enum's own type there
     encode_shape(shape, proto.shape)
     return proto.SerializeToString()
