@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ckptstore._arguments import as_count
+from ckptstore.bundle.buffers import Buffers
+from ckptstore.bundle.layout import Layout
 from ckptstore.bundle.partitioned import Partitioned
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
-from ckptstore.format.checksum import crc32c, mask
+from ckptstore.format.checksum import crc32c, mask_all
+from ckptstore.format.columns import TensorType
+from ckptstore.format.dtypes import PLAIN
 from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
 from ckptstore.format.slices import TensorSlice, slice_key
 from ckptstore.format.table import TableWriter
-from ckptstore.format.tensor import EncodedTensor, encode
+from ckptstore.format.tensor import EncodedTensor, encode, is_plain
 
 _DEFER = 64 << 10
 """Tensors of more bytes have their checksums computed beside the writing."""
+
+_MANY = 16  # small tensors, from which on columns are quicker
+_AT_ONCE = 1024  # of them, of which the checksums are computed in one go
 
 
 class BundleBuilder:
@@ -27,19 +38,21 @@ class BundleBuilder:
 
     def __init__(self, *, max_shard_bytes: int | None = None) -> None:
         self._max = None if max_shard_bytes is None else as_count(max_shard_bytes, "max_shard_bytes")
-        self._shards: list[list[memoryview]] = [[]]
+        self._shards = [Buffers()]
         self._fill = 0
         self._placed = False  # whether the last shard holds a tensor, be it one of no bytes
         self._apart = False  # whether the next tensor begins a shard
-        self._entries: dict[bytes, BundleEntry] = {}
-        self._unchecked: dict[bytes, memoryview] = {}  # bytes whose checksums their entries do not have yet
+        self._layout = Layout()
+        self._partitioned: dict[bytes, BundleEntry] = {}
+        self._unchecked: list[tuple[int, Sequence[Any]]] = []  # bytes whose checksums are yet to be computed
+        self._index: bytes | None = None
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._layout) + len(self._partitioned)
 
     @property
-    def shards(self) -> list[list[memoryview]]:
-        """The buffers of each data shard, in order; mostly the arrays' own memory."""
+    def shards(self) -> list[Buffers]:
+        """The bytes of each data shard."""
         return self._shards
 
     def add(self, name: str, value: Any, *, dtype: Any = None) -> None:
@@ -80,8 +93,8 @@ class BundleBuilder:
         if encoded.shape == tuple(shape):
             self.add_encoded(name, encoded)
             return
-        full = self._entries.get(key, BundleEntry(encoded.dtype, tuple(shape)))
-        if (full.dtype, full.shape) != (encoded.dtype, tuple(shape)) or (key in self._entries and not full.slices):
+        full = self._partitioned.get(key) or BundleEntry(*(self._type_of(key) or (encoded.dtype, tuple(shape))))
+        if (full.dtype, full.shape) != (encoded.dtype, tuple(shape)) or (self._holds(key) and not full.slices):
             raise IncompatibleTensorError(
                 f"Tensor {name!r} was added before as {full.dtype} {list(full.shape)}, not as "
                 f"{encoded.dtype} {list(shape)} in slices.",
@@ -90,7 +103,45 @@ class BundleBuilder:
         self._place(slice_key(key, piece), encoded, name)
         # As after TensorFlow's merge of the shards, the tensor's own entry bears the number of the first with a piece.
         first = full if full.slices else full._replace(shard=len(self._shards) - 1)
-        self._entries[key] = first._replace(slices=(*full.slices, piece))
+        self._partitioned[key] = first._replace(slices=(*full.slices, piece))
+
+    def add_all(self, items: Mapping[str, Any]) -> None:
+        """Adds several tensors, in the order of the mapping, as `add` does; many small ones in a fraction of the time.
+
+        Raises:
+            InvalidArgumentError, IncompatibleTensorError: As in `add`.
+        """
+        run: dict[str, np.ndarray[Any, Any]] = {}
+        for name, value in items.items():
+            if is_plain(value) and value.nbytes <= _DEFER:
+                run[name] = value
+            else:
+                self._add_plain(run)
+                run = {}
+                self.add(name, value)
+        self._add_plain(run)
+
+    def _add_plain(self, run: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Adds small arrays whose memory is what is stored."""
+        if self._max is not None or len(run) < _MANY:
+            for name, value in run.items():
+                self.add(name, value)
+            return
+        keys = tensor_keys([*run])
+        if len({*keys}) < len(keys) or self._layout.has_any(keys) or self._partitioned:
+            for key, name in zip(keys, run, strict=True):
+                self._claim(key, name)
+                if keys.count(key) > 1:
+                    raise _named_twice(name)
+        self._index = None
+        arrays = [*run.values()]
+        numbers = _Numbers(self._layout)
+        kinds = [numbers[array.dtype, array.shape] for array in arrays]
+        self._begin_if_apart()
+        first = self._layout.extend(keys, kinds, len(self._shards) - 1, self._fill, [array.nbytes for array in arrays])
+        self._unchecked.append((first, arrays))
+        self._shards[-1].extend_small(arrays, self._layout.end - self._fill)
+        self._fill = self._layout.end
 
     def add_encoded(self, name: str, encoded: EncodedTensor) -> None:
         """Adds bytes that are a tensor already."""
@@ -103,25 +154,41 @@ class BundleBuilder:
         """
         self._apart = True
 
-    @property
-    def checked(self) -> bool:
-        """Whether all checksums are known."""
-        return not self._unchecked
-
-    def compute_checksums(self) -> None:
-        """Computes the checksums that are not known yet. That may go on while the shards are being written."""
-        while self._unchecked:
-            key, data = self._unchecked.popitem()
-            self._entries[key] = self._entries[key]._replace(crc=mask(crc32c(data)))
-
     def require_tensors(self) -> None:
         """Sees that this makes a bundle.
 
         Raises:
             InvalidArgumentError: Nothing was added.
         """
-        if not self._entries:
+        if not len(self):
             raise InvalidArgumentError("There is nothing to save: a checkpoint holds at least one tensor.")
+
+    @property
+    def busy(self) -> bool:
+        """Whether `prepare_index` takes long enough to be done beside something else."""
+        unchecked = any(len(data) >= _AT_ONCE or data[0].nbytes > _DEFER for _, data in self._unchecked)
+        return self._index is None and (unchecked or len(self) > _AT_ONCE)
+
+    def prepare_index(self) -> None:
+        """Computes the checksums that are not known yet, and puts the index together, for which `index` is quick then.
+
+        That may go on while the shards are being written.
+
+        Raises:
+            InvalidArgumentError: Nothing was added.
+        """
+        self.require_tensors()
+        if self._index is not None:
+            return
+        while self._unchecked:
+            first, data = self._unchecked.pop()
+            for start in range(0, len(data), _AT_ONCE):  # numpy and map let no other thread run
+                part = data[start : start + _AT_ONCE]
+                self._layout.crcs[first + start : first + start + len(part)] = mask_all([*map(crc32c, part)]).tolist()
+        table = TableWriter()
+        table.add(HEADER_KEY, BundleHeader(num_shards=len(self._shards)).encode())
+        self._layout.write(table, {key: entry.encode() for key, entry in self._partitioned.items()})
+        self._index = table.finish()
 
     def index(self) -> bytes:
         """The bytes of the `.index` file.
@@ -129,30 +196,72 @@ class BundleBuilder:
         Raises:
             InvalidArgumentError: Nothing was added.
         """
-        self.require_tensors()
-        self.compute_checksums()
-        table = TableWriter()
-        table.add(HEADER_KEY, BundleHeader(num_shards=len(self._shards)).encode())
-        for key in sorted(self._entries):
-            table.add(key, self._entries[key].encode())
-        return table.finish()
+        if self._index is None:
+            self.prepare_index()
+        return self._index or b""
 
-    def _place(self, key: bytes, encoded: EncodedTensor, name: str) -> None:
-        if key in self._entries:
-            raise InvalidArgumentError(f"Two tensors are named {name!r}; names must differ.", name=name)
-        dtype, shape, buffers, crc = encoded
-        size = buffers[0].nbytes if len(buffers) == 1 else encoded.size
+    def _type_of(self, key: bytes) -> TensorType | None:
+        """Element type and shape of a tensor that was added whole, or of a piece."""
+        return self._layout.type_of(key)
+
+    def _holds(self, key: bytes) -> bool:
+        """Whether a tensor, or a piece of one, was added under a key."""
+        return key in self._layout or key in self._partitioned
+
+    def _claim(self, key: bytes, name: str) -> None:
+        self._index = None
+        if self._holds(key):
+            raise _named_twice(name)
+
+    def _begin_if_apart(self, size: int = 0) -> None:
+        """Begins a shard for what takes so many bytes, if it is not to go into the last one."""
         full = self._max is not None and self._fill and self._fill + size > self._max
         if full or (self._apart and self._placed):
-            self._shards.append([])
+            self._shards.append(Buffers())
             self._fill = 0
         self._placed, self._apart = True, False
+
+    def _place(self, key: bytes, encoded: EncodedTensor, name: str) -> None:
+        self._claim(key, name)
+        self._lay(key, encoded)
+
+    def _lay(self, key: bytes, encoded: EncodedTensor) -> None:
+        dtype, shape, buffers, crc = encoded
+        size = buffers[0].nbytes if len(buffers) == 1 else encoded.size
+        self._begin_if_apart(size)
         shard = len(self._shards) - 1
+        row = self._layout.add(key, (dtype, shape), shard, self._fill, size, crc or 0)
         if crc is None:
-            (self._unchecked[key],) = buffers
-        self._entries[key] = BundleEntry(dtype, shape, shard, self._fill, size, crc or 0)
-        self._shards[shard] += buffers
+            self._unchecked.append((row, buffers))
+        self._shards[shard].extend(buffers)
         self._fill += size
+
+
+class _Numbers(dict[tuple["np.dtype[Any]", tuple[int, ...]], int]):
+    """The number that a layout has for arrays of a type and shape: looked up once for each."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self._layout = layout
+
+    def __missing__(self, kind: tuple[np.dtype[Any], tuple[int, ...]]) -> int:
+        dtype, shape = kind
+        number = self[kind] = self._layout.number_of((PLAIN[dtype], shape))
+        return number
+
+
+def tensor_keys(names: Sequence[str]) -> list[bytes]:
+    """The keys of many tensors; raises as `tensor_key` does."""
+    if {*map(type, names)} <= {str}:
+        with contextlib.suppress(UnicodeEncodeError):
+            keys = [name.encode("utf-8", "surrogateescape") for name in names]
+            if all(keys):
+                return keys
+    return [*map(tensor_key, names)]
+
+
+def _named_twice(name: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"Two tensors are named {name!r}; names must differ.", name=name)
 
 
 def tensor_key(name: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ckptstore.format.checksum import masked_crcs
+from ckptstore.format.checksum import crc32c, mask_all
 from ckptstore.format.columns import EntryColumns
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.rows import Flags, Integers
@@ -80,17 +80,15 @@ class Entries(Sequence[tuple[str, BundleEntry]]):
         sizes = self.columns.sizes
         return np.where(known, sizes != claimed, (sizes < elements) & ((sizes > 0) | (elements > 0)))
 
-    def first_damaged(self, data: Any, base: int) -> int | None:
-        """The number of the first tensor whose bytes are not those of its checksum.
+    def first_damaged(self, arrays: Sequence[Any]) -> tuple[int, int] | None:
+        """The number of the first tensor whose bytes are not those of its checksum, and what they come to, masked.
 
         Args:
-            data: A buffer that has the bytes of all of them.
-            base: Where in the data file it begins.
+            arrays: The bytes of each: any contiguous buffers.
         """
-        begins = self.columns.offsets - base
-        found = masked_crcs(data, begins.tolist(), (begins + self.columns.sizes).tolist())
-        wrong = found != self.columns.crcs
-        return int(wrong.argmax()) if wrong.any() else None
+        found = mask_all(list(map(crc32c, arrays)))
+        wrong = np.flatnonzero(found != self.columns.crcs)[:1].tolist()
+        return (wrong[0], int(found[wrong[0]])) if wrong else None
 
 
 def _bits63(number: int) -> int:

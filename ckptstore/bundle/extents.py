@@ -41,6 +41,7 @@ class Extent:
         parts: The tensors (or pieces of them) that they are made of, each with its name, in ascending order.
         checked: Whether their checksums are those of their bytes as they are; those of strings are not.
         mapped: Whether the memory is the file's own, so that nothing is to be read.
+        views: The array of each of several tensors.
     """
 
     shard: int
@@ -49,6 +50,7 @@ class Extent:
     parts: Sequence[tuple[str, BundleEntry]]
     checked: bool = True
     mapped: bool = False
+    views: Sequence[np.ndarray[Any, Any]] = ()
 
 
 def encoded(name: str, entry: BundleEntry) -> Extent:
@@ -98,17 +100,16 @@ def lay_out(
     extents: list[Extent] = []
     arrays: list[np.ndarray[Any, Any]] = []
     for first, last in _groups(placed, maps):
-        extent, views = _shared(placed[first:last], maps) if last - first > 1 else _alone(placed[first], maps)
+        if last - first > 1:
+            extent = _shared(placed[first:last], maps)
+            arrays += extent.views
+        else:
+            extent, array = alone(*placed[first], maps)
+            arrays.append(array)
         extents.append(extent)
-        arrays += views
     if placed is not entries:
         arrays = [arrays[rank] for rank in np.argsort(order).tolist()]
     return extents, dict(zip(entries.names, arrays, strict=True))
-
-
-def _alone(item: tuple[str, BundleEntry], maps: Mapping[int, memoryview]) -> tuple[Extent, list[np.ndarray[Any, Any]]]:
-    extent, array = alone(*item, maps)
-    return extent, [array]
 
 
 def _groups(entries: Entries, maps: Mapping[int, memoryview]) -> Iterator[tuple[int, int]]:
@@ -138,7 +139,7 @@ def _in_line(entry: BundleEntry) -> bool:
     return entry.offset % entry.dtype.itemsize == 0
 
 
-def _shared(entries: Entries, maps: Mapping[int, memoryview]) -> tuple[Extent, list[np.ndarray[Any, Any]]]:
+def _shared(entries: Entries, maps: Mapping[int, memoryview]) -> Extent:
     """One piece of memory for neighbours, and its views."""
     columns = entries.columns
     shard, base = int(columns.shards[0]), int(columns.offsets[0])
@@ -146,14 +147,15 @@ def _shared(entries: Entries, maps: Mapping[int, memoryview]) -> tuple[Extent, l
     mapped = shard in maps
     # The array of the memory is made even so: a view of it takes less time than one of a memoryview.
     memory = np.frombuffer(maps[shard], np.uint8, size, base) if mapped else np.empty(size, np.uint8)
-    extent = Extent(shard, base, memoryview(memory), entries, mapped=mapped)  # type: ignore[arg-type]  # as in tensor.empty
     dtype, shape = columns.types[columns.kinds[0]]
     if 0 < len(shape) < _MOST_AXES and (columns.kinds == columns.kinds[0]).all():  # then numpy makes the views
-        return extent, [*memory.view(dtype.numpy).reshape(-1, *shape)]
-    kinds, offsets = columns.kinds.tolist(), (columns.offsets - base).tolist()
-    dtypes, shapes = [dtype.numpy for dtype, _ in columns.types], [shape for _, shape in columns.types]
-    views = zip(kinds, offsets, strict=True)
-    return extent, [_view(shapes[kind], dtypes[kind], memory, offset) for kind, offset in views]
+        views = [*memory.view(dtype.numpy).reshape(-1, *shape)]
+    else:
+        kinds, offsets = columns.kinds.tolist(), (columns.offsets - base).tolist()
+        dtypes, shapes = [dtype.numpy for dtype, _ in columns.types], [shape for _, shape in columns.types]
+        places = zip(kinds, offsets, strict=True)
+        views = [_view(shapes[kind], dtypes[kind], memory, offset) for kind, offset in places]
+    return Extent(shard, base, memoryview(memory), entries, mapped=mapped, views=views)  # type: ignore[arg-type]  # as in tensor.empty
 
 
 def _view(shape: tuple[int, ...], dtype: Any, memory: Any, offset: int) -> np.ndarray[Any, Any]:
@@ -263,11 +265,10 @@ def _do(
         if stop - start < extent.data.nbytes:
             done[number].append((start, stop, crc32c(extent.data[start:stop])))
         elif isinstance(extent.parts, Entries):
-            damaged = extent.parts.first_damaged(extent.data, extent.offset)
+            damaged = extent.parts.first_damaged(extent.views)
             if damaged is not None:
-                name, entry = extent.parts[damaged]
-                begin = entry.offset - extent.offset
-                _check(extent.data[begin : begin + entry.size], name, entry, path)
+                row, found = damaged
+                _raise(found, *extent.parts[row], path)
         else:
             _check(extent.data, *extent.parts[0], path)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from ckptstore.storage import Payload
 
@@ -31,13 +33,9 @@ class WriteProgress:
         self._tell = tell
         self._lock = threading.Lock()
 
-    def payload(self, number: int, buffers: Sequence[memoryview]) -> Payload:
+    def payload(self, number: int, buffers: Iterable[memoryview]) -> Payload:
         """The payload of the number, made of these buffers."""
-        payload = Payload(buffers)
-        watched = _Watched(payload.buffers)
-        watched.reach = lambda position: self._reach(number, position)
-        payload.buffers = watched
-        return payload
+        return Payload.lazy(_Watched(buffers, partial(self._reach, number)), self._sizes[number])
 
     def done(self, number: int) -> None:
         """All of a payload is written."""
@@ -50,14 +48,16 @@ class WriteProgress:
                 self._tell(sum(self._taken), self._total)
 
 
-class _Watched(tuple[memoryview, ...]):
+@dataclass(frozen=True, slots=True)
+class _Watched:
     """Buffers that tell up to where they were asked for, and are cut so that there is something to tell."""
 
+    buffers: Iterable[memoryview]
     reach: Callable[[int], None]
 
     def __iter__(self) -> Iterator[memoryview]:
         position = told = 0
-        for buffer in super().__iter__():
+        for buffer in self.buffers:
             for start in range(0, buffer.nbytes, _STEP):
                 piece = buffer[start : start + _STEP]
                 yield piece

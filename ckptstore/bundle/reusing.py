@@ -7,16 +7,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ckptstore._concurrency import make_executor, run_all
+from ckptstore.bundle.buffers import Buffers
 from ckptstore.bundle.digests import Digests, choose_algorithm, digest
 from ckptstore.bundle.progress import Progress
 from ckptstore.bundle.reader import BundleReader
 from ckptstore.bundle.writer import BundleWriter
-from ckptstore.errors import InvalidArgumentError, NotFoundError, PreconditionFailedError, UnsupportedError
+from ckptstore.errors import NotFoundError, PreconditionFailedError, UnsupportedError
+from ckptstore.format.columns import TensorType
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.slices import slice_key
 from ckptstore.format.tensor import EncodedTensor
@@ -61,8 +63,11 @@ class ReusingWriter(BundleWriter):
         self, store: Store, prefix: str, *, max_shard_bytes: int | None = None, progress: Progress | None = None
     ) -> None:
         super().__init__(store, prefix, max_shard_bytes=max_shard_bytes, progress=progress)
-        self._collected: dict[bytes, tuple[EncodedTensor, str]] = {}
+        self._collected: dict[bytes, EncodedTensor] = {}
         self._copies: dict[int, Sequence[ObjectRange]] = {}
+
+    def __len__(self) -> int:
+        return len(self._collected) + len(self._partitioned)
 
     def compare(self, previous: BundleReader | None, digests: Digests | None = None) -> Digests | None:
         """Finds out what an earlier bundle has, and lays the files out. Called once all tensors were added.
@@ -95,10 +100,19 @@ class ReusingWriter(BundleWriter):
 
     def _place(self, key: bytes, encoded: EncodedTensor, name: str) -> None:
         """Takes a tensor in; where it goes is decided by `compare`."""
-        if key in self._entries:
-            raise InvalidArgumentError(f"Two tensors are named {name!r}; names must differ.", name=name)
-        self._collected[key] = (encoded, name)
-        self._entries[key] = BundleEntry(encoded.dtype, encoded.shape, size=encoded.size)
+        self._claim(key, name)
+        self._collected[key] = encoded
+
+    def _add_plain(self, run: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        for name, value in run.items():
+            self.add(name, value)
+
+    def _type_of(self, key: bytes) -> TensorType | None:
+        found = self._collected.get(key)
+        return None if found is None else (found.dtype, found.shape)
+
+    def _holds(self, key: bytes) -> bool:
+        return key in self._collected or key in self._partitioned
 
     def _put(self, number: int, name: str) -> ObjectMeta:
         ranges = self._copies.get(number)
@@ -118,7 +132,7 @@ class ReusingWriter(BundleWriter):
             return out
         for key, entry in previous.index.entries():
             if isinstance(entry, BundleEntry) and entry.size and not entry.slices and key in self._collected:
-                ours = self._collected[key][0]
+                ours = self._collected[key]
                 alike = (ours.dtype, ours.shape, ours.size) == (entry.dtype, entry.shape, entry.size)
                 if alike and ours.crc in (None, entry.crc):
                     out[key] = entry
@@ -132,16 +146,16 @@ class ReusingWriter(BundleWriter):
             data = maps[entry.shard]
             if data is None or entry.offset + entry.size > data.nbytes:
                 return False
-            return same_bytes(self._collected[key][0].buffers, data[entry.offset : entry.offset + entry.size])
+            return same_bytes(self._collected[key].buffers, data[entry.offset : entry.offset + entry.size])
 
         keys = [*candidates]
         return [key for key, equal in zip(keys, _each(is_equal, keys, self._sizes(keys)), strict=True) if equal]
 
     def _digests(self, algorithm: str, keys: Sequence[bytes]) -> list[bytes]:
-        return _each(lambda key: digest(algorithm, self._collected[key][0].buffers), keys, self._sizes(keys))
+        return _each(lambda key: digest(algorithm, self._collected[key].buffers), keys, self._sizes(keys))
 
     def _sizes(self, keys: Iterable[bytes]) -> list[int]:
-        return [self._entries[key].size for key in keys]
+        return [self._collected[key].size for key in keys]
 
     # -- where it goes
 
@@ -171,25 +185,24 @@ class ReusingWriter(BundleWriter):
         self._shards.clear()
         for copy in copies:
             number, position = len(self._shards), 0
-            buffers: list[memoryview] = []
+            buffers = Buffers()
             for offset, key in copy.tensors:
-                buffers += _zeros(offset - position)
-                buffers += self._collected[key][0].buffers
+                buffers.extend(_zeros(offset - position))
+                buffers.extend(self._collected[key].buffers)
                 position = offset + entries[key].size
-                self._entries[key] = entries[key]._replace(shard=number, offset=offset)
-            buffers += _zeros(sum(source.stop - source.start for source in copy.ranges) - position)
+                entry = entries[key]
+                self._layout.add(key, (entry.dtype, entry.shape), number, offset, entry.size, entry.crc)
+            buffers.extend(_zeros(sum(source.stop - source.start for source in copy.ranges) - position))
             self._shards.append(buffers)
             self._copies[number] = copy.ranges
         rest = [key for key in self._collected if key not in copied]
         if rest or not copies:
-            self._shards.append([])
+            self._shards.append(Buffers())
         for key in rest:
-            del self._entries[key]
-            super()._place(key, *self._collected[key])
-        for key, entry in self._entries.items():
-            if entry.slices:
-                first = self._entries[slice_key(key, entry.slices[0])]
-                self._entries[key] = entry._replace(shard=first.shard)
+            self._lay(key, self._collected[key])
+        for key, entry in self._partitioned.items():
+            shard = self._layout.shard_of(slice_key(key, entry.slices[0]))
+            self._partitioned[key] = entry._replace(shard=shard)
 
 
 def same_bytes(buffers: Iterable[memoryview], data: memoryview) -> bool:

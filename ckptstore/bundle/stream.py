@@ -115,33 +115,21 @@ def checked_payload(
             with located(store.url, item.name):
                 tensor.verify(item.entry.dtype, item.entry.shape, memoryview(b""), item.entry.crc)
     solid = sorted((item for item in tensors if item.entry.size), key=lambda item: item.position)
-    pieces = _Pieces()
-    pieces.source = _Source(store, tuple(run for run in runs if run.size), tuple(solid), big_endian, advance)
-    if total <= PIECE:
-        return Payload(list(pieces))
-    payload = Payload(())
-    payload.buffers, payload.nbytes = pieces, total
-    return payload
-
-
-class _Pieces(tuple[memoryview, ...]):
-    """Buffers that are read when they are iterated over."""
-
-    source: _Source
-
-    def __iter__(self) -> Iterator[memoryview]:
-        return self.source.pieces()
+    source = _Source(store, tuple(run for run in runs if run.size), tuple(solid), big_endian, advance)
+    return Payload(list(source)) if total <= PIECE else Payload.lazy(source, total)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
+    """Buffers that are read when they are iterated over."""
+
     store: Store
     runs: tuple[Run, ...]
     tensors: tuple[Passing, ...]
     big_endian: bool
     advance: Callable[[int], None] | None
 
-    def pieces(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[memoryview]:
         ends = list(accumulate(run.size for run in self.runs))
         total = ends[-1] if ends else 0
         under_way: list[_Check] = []

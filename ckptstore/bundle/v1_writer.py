@@ -80,9 +80,9 @@ class V1BundleWriter:
         self._add(name, tuple(shape), piece, array, found)
 
     def add_all(self, items: Mapping[str, Any]) -> None:
-        """Adds several tensors, in ascending order of their names: the order of TensorFlow's Saver."""
-        for name in sorted(items):
-            self.add(name, items[name])
+        """Adds several tensors, in the order of the mapping."""
+        for name, value in items.items():
+            self.add(name, value)
 
     def begin_shard(self) -> None:
         """Puts what is added from now on into another file. One that would hold no tensor is not made.

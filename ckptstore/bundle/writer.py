@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from ckptstore._concurrency import make_executor, run_all
 from ckptstore.bundle.builder import BundleBuilder
@@ -36,11 +35,6 @@ class BundleWriter(BundleBuilder):
         self._store = store
         self._prefix = prefix
 
-    def add_all(self, items: Mapping[str, Any]) -> None:
-        """Adds several tensors, in ascending order of their names: the order of TensorFlow's Saver."""
-        for name in sorted(items):
-            self.add(name, items[name])
-
     def name(self, prefix: str) -> str:
         """The name by which a state file lists the bundle: the prefix."""
         return prefix
@@ -51,15 +45,17 @@ class BundleWriter(BundleBuilder):
         self._prefix = prefix
 
     def write_data(self) -> list[ObjectMeta]:
-        """Puts the data shards, several side by side."""
+        """Puts the data shards, several side by side, and puts the index together beside."""
         self.require_tensors()  # an impossible bundle is found out before anything is written
         shards = self.shards
         names = [data_name(self._prefix, number, len(shards)) for number in range(len(shards))]
-        meanwhile = None if self.checked else self.compute_checksums
         self._told = None
         if self._progress is not None:
-            self._told = WriteProgress([sum(buffer.nbytes for buffer in shard) for shard in shards], self._progress)
-        return put_all([partial(self._put_shard, number, name) for number, name in enumerate(names)], meanwhile)
+            self._told = WriteProgress([shard.nbytes for shard in shards], self._progress)
+        return put_all(
+            [partial(self._put_shard, number, name) for number, name in enumerate(names)],
+            self.prepare_index if self.busy else None,
+        )
 
     def _put_shard(self, number: int, name: str) -> ObjectMeta:
         meta = self._put(number, name)
@@ -70,7 +66,7 @@ class BundleWriter(BundleBuilder):
     def _put(self, number: int, name: str) -> ObjectMeta:
         """Puts a data shard."""
         shard = self.shards[number]
-        return self._store.put(name, Payload(shard) if self._told is None else self._told.payload(number, shard))
+        return self._store.put(name, shard.payload() if self._told is None else self._told.payload(number, shard))
 
     def write_index(self) -> ObjectMeta:
         """Puts the index; `write_data` has been called before."""

@@ -50,7 +50,7 @@ def convert_to_v2(source: Source, target: Publication, progress: Progress | None
             progress(done, total)
     index, graph = builder.index(), source.meta()
     with target:
-        target.put(data_name(target.key, 0, 1), Payload(builder.shards[0]))
+        target.put(data_name(target.key, 0, 1), builder.shards[0].payload())
         put_meta(target, graph)
         target.put(index_name(target.key), Payload.of(index))
     return finished(source, target, len(reader.tensors))

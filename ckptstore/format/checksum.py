@@ -9,23 +9,18 @@ stays meaningful (LevelDB's and TensorFlow's rule):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import crc32c as _library
 import numpy as np
-from crc32c import crc32c as _crc32c
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 _DELTA = 0xA282EAD8
 _MASK32 = 0xFFFFFFFF
 
-
-def crc32c(data: Buffer, crc: int = 0) -> int:
-    """The checksum of a contiguous buffer, going on from `crc`, the checksum of what came before."""
-    return int(_crc32c(data, crc))
+crc32c: Callable[..., int] = _library.crc32c  # itself: a function around it would double what a small tensor takes
+"""`crc32c(data, crc=0)`: the checksum of a contiguous buffer, going on from `crc`, that of what came before."""
 
 
 def mask(crc: int) -> int:
@@ -43,12 +38,6 @@ def mask_all(crcs: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The stored forms of many checksums."""
     plain = np.array(crcs, np.int64)
     return ((plain >> 15 | plain << 17) + _DELTA) & _MASK32
-
-
-def masked_crcs(data: Buffer, begins: Sequence[int], ends: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The stored forms of the checksums of many parts of a buffer, told by their limits."""
-    view = memoryview(data)
-    return mask_all([_crc32c(view[begin:end]) for begin, end in zip(begins, ends, strict=True)])
 
 
 def combine(first: int, second: int, size: int) -> int:

@@ -154,13 +154,17 @@ def decode_columns(data: Bytes, starts: Integers, stops: Integers) -> tuple[Entr
 def _types(heads: Rows) -> tuple[Integers, list[TensorType], Flags]:
     """The number of each head's type; the types; and which of them are any."""
     width = heads.data.shape[1]
-    # What is right of a head is zeros then, as what numpy strips; two that come out the same have their length in them.
-    texts = np.where(heads.mask, heads.data, np.uint8(0)).view(f"S{width}")[:, 0].tolist()
+    data = np.where(heads.mask, heads.data, np.uint8(0))
+    # Neighbours are mostly alike, so one of each run is looked at.
+    first = np.ones(len(data), np.bool_)
+    first[1:] = (data[1:] != data[:-1]).any(axis=1)
+    # numpy strips the zeros at the end; two heads that come out the same have the same length in them, and so are.
+    texts = data[first].view(f"S{width}")[:, 0].tolist()
     numbers: dict[bytes, int] = {}
-    kinds = np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
+    runs = np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
     types = [_type(text) for text in numbers]
     known = np.array([found is not None for found in types], np.bool_)
-    return kinds, [found or _NO_TYPE for found in types], known
+    return runs[np.cumsum(first) - 1], [found or _NO_TYPE for found in types], known
 
 
 _NO_TYPE: TensorType = BundleEntry.decode(b"\x08\x01\x12\x00")[:2]

@@ -136,7 +136,7 @@ class PayloadReader(io.BytesIO):
 
     def __init__(self, payload: Payload) -> None:
         super().__init__()
-        self._views = payload.buffers
+        self._views = tuple(payload.buffers)  # of a lazy one they are made here
         self._ends = list(itertools.accumulate(view.nbytes for view in self._views))
         self._size = payload.nbytes
         self._position = 0

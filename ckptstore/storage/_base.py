@@ -111,6 +111,23 @@ class Payload:
         """Wraps one buffer; hands a payload back as it is."""
         return data if isinstance(data, Payload) else cls((data,))
 
+    @classmethod
+    def lazy(cls, buffers: Iterable[memoryview], nbytes: int) -> Payload:
+        """The payload of flat views of bytes that are made when they are asked for, and each time anew.
+
+        Where a store takes a payload's buffers one after the other, as for a large object all from `from_url` do but
+        those that take it in one piece of memory, no more of them exist than are under way.
+
+        Args:
+            buffers: May be iterated over any number of times. None is empty. What it raises ends the put.
+            nbytes: How many bytes there are.
+        """
+        payload = cls(())
+        made = _Lazy()
+        made.source = buffers
+        payload.buffers, payload.nbytes = made, nbytes
+        return payload
+
     def part(self, start: int, stop: int) -> Payload:
         """The payload of the bytes from `start` up to `stop`, without copying them."""
         out: list[memoryview] = []
@@ -132,7 +149,16 @@ class Payload:
         return self.nbytes
 
     def __repr__(self) -> str:
-        return f"Payload({self.nbytes} bytes in {len(self.buffers)} buffers)"
+        return f"Payload({self.nbytes} bytes)"
+
+
+class _Lazy(tuple[memoryview, ...]):
+    """Buffers that are there while they are iterated over: nothing else can be done with it."""
+
+    source: Iterable[memoryview]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return iter(self.source)
 
 
 def _flat(buffer: Buffer) -> memoryview:

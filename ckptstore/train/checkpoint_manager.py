@@ -329,8 +329,7 @@ class CheckpointManager:
         kind = ReusingWriter if reuse else BundleWriter
         writer = kind(self._store, "", max_shard_bytes=self._max_shard_bytes, progress=progress)
         items = stored_items(flat, object_based=self._object_based, save_counter=number)
-        for name, value in items.items():
-            writer.add(name, value)
+        writer.add_all(items)
         digests = compare_with_latest(self._directory, writer) if isinstance(writer, ReusingWriter) else None
         meta = info.encode(None if self._graph_of is None else self._graph_of(items), digests)
 

@@ -75,8 +75,7 @@ def save(
     with from_url(parent, storage_options) as store:
         directory = CheckpointDirectory(store)
         writer = BundleWriter(store, key, max_shard_bytes=max_shard_bytes, progress=progress)
-        for name, value in stored_items(flat, object_based=object_based, save_counter=save_counter).items():
-            writer.add(name, value)
+        writer.add_all(stored_items(flat, object_based=object_based, save_counter=save_counter))
         replaced = directory.has_bundle(key)
         if replaced and not overwrite:
             raise CheckpointExistsError(

@@ -37,7 +37,7 @@ def _collect(items: Mapping[str, Any], scope: str, out: dict[str, Any], above: s
                 f"A tensor's name must be a str that is not empty, not {name!r}{where}.", name=repr(name)
             )
         full = scope + name
-        if isinstance(value, Mapping):
+        if type(value) is not np.ndarray and isinstance(value, Mapping):  # most are arrays, and quickly told so
             _collect(value, full + "/", out, above)
         elif full in out:
             raise InvalidArgumentError(f"Two tensors come out under the name {full!r}.", name=full)
