@@ -7,16 +7,14 @@ taken, checksums before anything is handed over.
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from errno import EFBIG
 from typing import Any
 
 import numpy as np
 
 from ckptstore.bundle import extents
+from ckptstore.bundle.data_files import DataFiles
 from ckptstore.bundle.entries import Entries
 from ckptstore.bundle.extents import Extent
 from ckptstore.bundle.index import BundleIndex, box_in, text
@@ -29,21 +27,15 @@ from ckptstore.errors import (
     DataLossError,
     IncompatibleTensorError,
     NotFoundError,
-    StorageError,
     TensorNotFoundError,
     UnsupportedError,
     located,
 )
 from ckptstore.format import tensor
 from ckptstore.format.entry import BundleEntry
-from ckptstore.format.naming import data_name, index_name
+from ckptstore.format.naming import index_name
 from ckptstore.format.slices import Box, box_shape, cover, within
-from ckptstore.storage import ObjectMeta, Store
-
-# TensorFlow lets entries share bytes. A file that claims many times its size is an attack on memory, not a checkpoint.
-_MAX_OVERLAP = 4
-_SLACK = 1 << 20
-_SMALL = 1 << 20  # bytes that are sooner read than asked about
+from ckptstore.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +53,12 @@ class BundleReader:
     Args:
         store: Where it is.
         prefix: Its name, a key of the store without the files' endings.
+
+    Attributes:
+        index: What its index says.
+        index_meta: Size and version of that file.
+        header: What the index says of the whole bundle.
+        files: Its data files.
 
     Raises:
         CheckpointNotFoundError: There is no such bundle.
@@ -81,22 +79,12 @@ class BundleReader:
         self.index_meta = file.meta
         self.index = BundleIndex(file, store.path(index_name(prefix)))
         self.header = self.index.header
-        self._lock = threading.Lock()
-        self._shard_meta: dict[int, ObjectMeta] = {}
+        self.files = DataFiles(store, prefix, self.header.num_shards, self.index.path)
 
     @property
     def path(self) -> str:
         """The bundle's prefix, in full."""
         return self._store.path(self._prefix)
-
-    @property
-    def data_prefix(self) -> str:
-        """What the keys of all data shards begin with."""
-        return f"{self._prefix}.data-"
-
-    def data_key(self, shard: int) -> str:
-        """The key of a data shard."""
-        return data_name(self._prefix, shard, self.header.num_shards)
 
     def names(self) -> list[str]:
         """All tensors, in ascending order of their bytes, without the pieces of partitioned ones."""
@@ -152,15 +140,15 @@ class BundleReader:
             if entry.slices
         }
         whole = Entries.of(plain)
-        small = {} if read_only else self._load_small(numbers, whole)
-        self._check(numbers, whole)
-        self._check(Entries.of([(name, part.entry) for name, parts in sliced.items() for part in parts]))
+        small = {} if read_only else self.files.load_small(numbers, whole)
+        self.files.check(numbers, whole)
+        self.files.check(Entries.of([(name, part.entry) for name, parts in sliced.items() for part in parts]))
         for name, entry in plain:
             if entry.dtype.numpy is None:
                 self._require_numpy(name, entry)
         # Strings, that is; or numbers whose entries are spelled as nobody spells them, which can be decoded, too.
         strings = [extents.encoded(name, entry) for name, entry in plain]
-        extent, out = extents.lay_out(numbers, self._map_shards(numbers) if read_only else {})
+        extent, out = extents.lay_out(numbers, self._maps(numbers) if read_only else {})
         self._fetch([*extent, *strings], verify, small)
         if self.header.big_endian:
             for array in out.values():
@@ -181,11 +169,11 @@ class BundleReader:
             DataLossError, CheckpointNotFoundError: As in `read`.
         """
         numbers, _ = self.index.find([*dict.fromkeys(names)])
-        maps = self._map_shards(numbers)
+        maps = self._maps(numbers)
         columns = numbers.columns
         numbers = numbers.take(np.flatnonzero((columns.sizes > 0) & np.isin(columns.shards, [*maps])))
-        self._check(numbers)
-        files = {shard: self._store.path(self.data_key(shard)) for shard in maps}
+        self.files.check(numbers)
+        files = {shard: self.files.path(shard) for shard in maps}
         entries = dict(zip(numbers.names, numbers.columns.tolist(), strict=True))
         return MappedTensors(self.path, entries, maps, files)
 
@@ -212,9 +200,9 @@ class BundleReader:
             )
         if entry.slices:
             parts = self._plan_slices(name, entry, box)
-            self._check(Entries.of([(name, part.entry) for part in parts]))
+            self.files.check(Entries.of([(name, part.entry) for part in parts]))
             return self._read_slices(name, entry, box, parts, verify)
-        self._check(Entries.of([(name, entry)]))
+        self.files.check(Entries.of([(name, entry)]))
         return self._read_part(entry, box)
 
     def raw(self, name: str) -> tuple[tensor.EncodedTensor, BundleEntry]:
@@ -245,7 +233,7 @@ class BundleReader:
         for number, (key, entry) in enumerate(entries):
             name = text(key)
             try:
-                self._check(Entries.of([(name, entry)]))
+                self.files.check(Entries.of([(name, entry)]))
             except DataLossError as error:
                 out.append(error)
                 continue
@@ -261,100 +249,11 @@ class BundleReader:
                 out[number] = error
         return out
 
-    def shard_meta(self, shard: int) -> ObjectMeta:
-        """Size and version of a data file; asked for once, so that all reads are of the same version.
-
-        Raises:
-            CheckpointNotFoundError: It is not there.
-        """
-        found = self._shard_meta.get(shard)
-        if found is not None:
-            return found
-        with self._lock:
-            if shard not in self._shard_meta:
-                key = self.data_key(shard)
-                try:
-                    self._shard_meta[shard] = self._store.head(key)
-                except NotFoundError as error:
-                    raise CheckpointNotFoundError(
-                        f"{self._store.path(key)} is gone, so the checkpoint cannot be read; restore another one.",
-                        path=self._store.path(key),
-                    ) from error
-            return self._shard_meta[shard]
-
-    def shard_map(self, shard: int) -> memoryview | None:
-        """The bytes of a data file as memory, or None if the store cannot do that. Nothing of it is checked.
-
-        Raises:
-            CheckpointNotFoundError: It is not there.
-        """
-        meta = self.shard_meta(shard)
-        with self._still_there(meta):
-            return self._store.map(meta.key, version=meta.version)
-
     # -- reading
 
-    def _load_small(self, *parts: Entries) -> dict[int, bytes]:
-        """The data files of which little is wanted, and little more is there: one request each, and not two."""
-        ends: dict[int, int] = {}
-        for part in parts:
-            for shard, rows in part.by_shard():
-                columns = part.columns.take(rows)
-                # Claims that are not checked yet: a sum of two can have 64 bits.
-                end = (columns.offsets.astype(np.uint64) + columns.sizes.astype(np.uint64)).max()
-                ends[shard] = max(ends.get(shard, 0), int(end))
-        out: dict[int, bytes] = {}
-        for shard, end in ends.items():
-            if shard in self._shard_meta or not 0 < end <= _SMALL:
-                continue
-            try:
-                data, meta = self._store.get(self.data_key(shard), limit=_SMALL)
-            except NotFoundError:
-                continue  # `shard_meta` has the words for it
-            except StorageError as error:
-                if error.errno != EFBIG:
-                    raise
-                continue
-            out[shard] = data
-            self._shard_meta[shard] = meta
-        return out
-
-    def _map_shards(self, entries: Entries) -> dict[int, memoryview]:
-        """The data files that entries are in, as memory, as far as the store can map them."""
-        if self.header.big_endian:
-            return {}
-        shards = np.unique(entries.columns.shards[entries.columns.sizes > 0]).tolist()
-        return {shard: data for shard in shards if (data := self.shard_map(shard)) is not None}
-
-    def _check(self, *parts: Entries) -> None:
-        """Holds what entries claim against each other and against the files, before memory is taken for them."""
-        claimed: Counter[int] = Counter()
-        for part in parts:
-            for row in np.flatnonzero(part.wrong_sizes())[:1].tolist():
-                name, entry = part[row]
-                with located(self.index.path, name):
-                    entry.check_size()
-            for shard, rows in part.by_shard():
-                size = self.shard_meta(shard).size  # TensorFlow wants it there for empty tensors, too
-                columns = part.columns.take(rows)
-                beyond = (columns.sizes > 0) & (columns.offsets > size - columns.sizes)
-                for row in rows[beyond][:1].tolist():
-                    name, entry = part[row]
-                    with located(self._store.path(self.data_key(shard)), name):
-                        raise DataLossError(
-                            f"the file ends at {size}, before the tensor's {entry.size} bytes do: it is truncated; "
-                            "restore another checkpoint",
-                            offset=entry.offset,
-                        )
-                claimed[shard] += sum(columns.sizes.tolist())
-        for shard, size in claimed.items():
-            meta = self.shard_meta(shard)
-            if size > _MAX_OVERLAP * meta.size + _SLACK:
-                path = self._store.path(meta.key)
-                raise DataLossError(
-                    f"{path}: the index claims {size} bytes of the file's {meta.size}; it is damaged or forged",
-                    path=path,
-                )
+    def _maps(self, entries: Entries) -> dict[int, memoryview]:
+        """The data files that entries are in, as memory, as far as they can be used so."""
+        return {} if self.header.big_endian else self.files.maps(entries)
 
     def _require_numpy(self, name: str, entry: BundleEntry) -> None:
         if entry.dtype.numpy is None:
@@ -366,30 +265,13 @@ class BundleReader:
             )
 
     def _fetch(self, wanted: list[Extent], verify: bool, small: Mapping[int, bytes] | None = None) -> None:
-        def read(shard: int, targets: list[tuple[int, memoryview]]) -> None:
-            self._read_into(self.shard_meta(shard), targets)
-
         extents.fetch(
             wanted,
-            extents.whole_files(small, read) if small else read,
-            lambda shard: self._store.path(self.data_key(shard)),
+            extents.whole_files(small, self.files.read_into) if small else self.files.read_into,
+            self.files.path,
             verify=verify,
             at_once=self._store.capabilities.multipart,
         )
-
-    def _read_into(self, meta: ObjectMeta, targets: list[tuple[int, memoryview]]) -> None:
-        with self._still_there(meta):
-            self._store.read_into(meta.key, targets, version=meta.version)
-
-    @contextlib.contextmanager
-    def _still_there(self, meta: ObjectMeta) -> Iterator[None]:
-        try:
-            yield
-        except NotFoundError as error:
-            path = self._store.path(meta.key)
-            raise CheckpointNotFoundError(
-                f"{path} was deleted while it was read; restore another checkpoint.", path=path
-            ) from error
 
     def _decode(self, extent: Extent, verify: bool) -> np.ndarray[Any, Any]:
         """The array of strings."""
@@ -407,7 +289,7 @@ class BundleReader:
     def _at(self, extent: Extent) -> Iterator[None]:
         """Adds file, tensor and offset to a DataLossError about a tensor's bytes."""
         name, entry = extent.parts[0]
-        with located(self._store.path(self.data_key(entry.shard)), name):
+        with located(self.files.path(entry.shard), name):
             try:
                 yield
             except DataLossError as error:
@@ -459,6 +341,6 @@ class BundleReader:
                 size = count * entry.dtype.itemsize
                 targets.append((entry.offset + start * entry.dtype.itemsize, view[position : position + size]))
                 position += size
-            self._read_into(self.shard_meta(entry.shard), targets)
+            self.files.read_into(entry.shard, targets)
         tensor.to_native(array, self.header.big_endian)
         return array[within(box, read_box)]

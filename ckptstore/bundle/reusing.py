@@ -139,7 +139,7 @@ class ReusingWriter(BundleWriter):
         return out
 
     def _equal(self, candidates: Mapping[bytes, BundleEntry], previous: BundleReader | None) -> list[bytes]:
-        maps = {} if previous is None else {n: previous.shard_map(n) for n in {e.shard for e in candidates.values()}}
+        maps = {} if previous is None else {n: previous.files.map(n) for n in {e.shard for e in candidates.values()}}
 
         def is_equal(key: bytes) -> bool:
             entry = candidates[key]
@@ -168,7 +168,7 @@ class ReusingWriter(BundleWriter):
         copies: list[_Copy] = []
         largest = sorted(by_shard, key=lambda shard: -sum(size for _, size, _ in by_shard[shard]))
         for shard in largest[:_MOST_COPIES] if capabilities.copies else ():
-            tensors, meta = _apart(by_shard[shard]), previous.shard_meta(shard)
+            tensors, meta = _apart(by_shard[shard]), previous.files.meta(shard)
             live = sum(size for _, size, _ in tensors)
             if live < _LEAST_COPY:
                 continue

@@ -311,12 +311,13 @@ class _Wholeness:
         try:
             reader = BundleReader(self._directory.store, prefix)
             for shard in range(reader.header.num_shards):
-                if reader.data_key(shard) not in self._sizes:
+                if reader.files.key(shard) not in self._sizes:
                     return False
             return all(
                 isinstance(entry, BundleEntry)
                 and (
-                    bool(entry.slices) or entry.offset + entry.size <= self._sizes.get(reader.data_key(entry.shard), -1)
+                    bool(entry.slices)
+                    or entry.offset + entry.size <= self._sizes.get(reader.files.key(entry.shard), -1)
                 )
                 for _, entry in reader.index.entries()
             )

@@ -169,9 +169,9 @@ def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, pro
             report.nbytes += entry.size
             covered[shard].append((entry.offset, entry.offset + entry.size))
             if problem is not None:
-                report.note(problem, store.path(source.data_key(shard)), entry.size)
+                report.note(problem, store.path(source.files.key(shard)), entry.size)
     for shard, ranges in covered.items():
-        report.unreferenced += _outside(ranges, source.shard_meta(shard).size)
+        report.unreferenced += _outside(ranges, source.files.meta(shard).size)
     # The pieces were read above; a partitioned tensor is whole only if they also cover it.
     for name in partitioned:
         try:
@@ -182,14 +182,14 @@ def _verify_bundle(store: Store, source: BundleReader, report: VerifyReport, pro
 
 def _present_shards(store: Store, source: BundleReader, needed: set[int], report: VerifyReport) -> set[int]:
     """Which data files are there, by one listing: an index may claim any number of them."""
-    there = {meta.key for meta in store.list(source.data_prefix)}
-    absent = [shard for shard in range(source.header.num_shards) if source.data_key(shard) not in there]
+    there = {meta.key for meta in store.list(source.files.prefix)}
+    absent = [shard for shard in range(source.header.num_shards) if source.files.key(shard) not in there]
     for shard in absent:
         if shard in needed and len(report.damages) < _MAX_LISTED:
-            report.damages.append(Damage(store.path(source.data_key(shard)), None, None, None, "it is not there"))
+            report.damages.append(Damage(store.path(source.files.key(shard)), None, None, None, "it is not there"))
     others = [shard for shard in absent if shard not in needed]
     if others:
-        first = store.path(source.data_key(others[0]))
+        first = store.path(source.files.key(others[0]))
         problem = f"it is not there, nor are {len(others) - 1} more data files, in which no tensor lies"
         report.damages.append(Damage(first, None, None, None, problem if len(others) > 1 else "it is not there"))
     return set(range(source.header.num_shards)) - set(absent)
@@ -230,7 +230,7 @@ def _verify_large(
     store: Store, source: BundleReader, entry: BundleEntry, name: str, advance: Callable[[int], None]
 ) -> DataLossError | None:
     """Checks a tensor of numbers piece by piece, in bounded memory."""
-    meta = source.shard_meta(entry.shard)
+    meta = source.files.meta(entry.shard)
     crc = 0
     try:
         with located(store.path(meta.key), name):

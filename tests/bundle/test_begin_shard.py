@@ -41,7 +41,7 @@ def test_a_sharded_save_of_tensorflow_is_rebuilt_to_the_byte(case: str, prefix: 
         else:
             writer.add(key.decode(), reader.read([key.decode()])[key.decode()])
     writer.finish()
-    files = {f"{prefix}.index", *(reader.data_key(n) for n in range(reader.header.num_shards))}
+    files = {f"{prefix}.index", *(reader.files.key(n) for n in range(reader.header.num_shards))}
     assert written(store) == {name: source.get(name)[0] for name in files}
 
 

@@ -74,7 +74,7 @@ def test_index_and_data_are_rebuilt_to_the_byte(index: Path) -> None:
         assert [part for part, _ in merged.shards] == list(range(len(parts)))
         assert merged.index == index.read_bytes()
     for shard, builder in enumerate(builders):
-        assert b"".join(builder.shards[0]) == (index.parent / reader.data_key(shard)).read_bytes()
+        assert b"".join(builder.shards[0]) == (index.parent / reader.files.key(shard)).read_bytes()
 
 
 @pytest.mark.parametrize("index", index_files(), ids=lambda p: str(p.relative_to(GOLDEN)))
