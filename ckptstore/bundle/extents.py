@@ -172,7 +172,7 @@ def fetch(
     path: Callable[[int], str],
     *,
     verify: bool,
-    at_once: bool = False,
+    concurrency: int = 0,
 ) -> None:
     """Fills extents from their files, and holds every tensor in them against its checksum.
 
@@ -181,30 +181,23 @@ def fetch(
         read: Reads; called from several threads. None: everything is in memory already.
         path: The full name of a data file, for messages.
         verify: Whether to check.
-        at_once: Ask for all of a file in one call, for a store that has its own way to split a large read.
+        concurrency: How many reads to have under way at once. 0: no more than there are processors.
 
     Raises:
         DataLossError: A tensor is damaged; the message names file, tensor and offset.
     """
-    pieces = [*_pieces(extents)]
-    done: list[list[tuple[int, int, int]]] | None = [[] for _ in extents] if verify else None
-    if at_once and read is not None and len(pieces) > 1:
-        by_shard: dict[int, list[tuple[int, memoryview]]] = {}
-        for extent in extents:
-            if extent.data.nbytes and not extent.mapped:
-                by_shard.setdefault(extent.shard, []).append((extent.offset, extent.data))
-        for shard, targets in by_shard.items():
-            read(shard, targets)
-        read = None
     if read is None and not verify:
         return
+    pieces = [*_pieces(extents)]
+    done: list[list[tuple[int, int, int]]] | None = [[] for _ in extents] if verify else None
     work = [partial(_do, extents, piece, read, path, done) for piece in pieces]
-    if len(work) <= 1 or _AT_ONCE == 1:
+    threads = min(len(work), concurrency if concurrency and read is not None else _AT_ONCE)
+    if threads <= 1:
         run_all(None, work, window=1)
     else:
-        executor = make_executor(_AT_ONCE, "ckptstore-read")
+        executor = make_executor(threads, "ckptstore-read")
         try:
-            run_all(executor, work, window=_AT_ONCE)
+            run_all(executor, work, window=threads)
         finally:
             executor.shutdown(wait=True)
     if done is not None:

@@ -270,7 +270,7 @@ class BundleReader:
             extents.whole_files(small, self.files.read_into) if small else self.files.read_into,
             self.files.path,
             verify=verify,
-            at_once=self._store.capabilities.multipart,
+            concurrency=self._store.capabilities.concurrency,
         )
 
     def _decode(self, extent: Extent, verify: bool) -> np.ndarray[Any, Any]:

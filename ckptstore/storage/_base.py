@@ -71,6 +71,7 @@ class Capabilities:
         copies: `copy` works for one whole object.
         range_copies: `copy` works for ranges, of which each but the last has at least `min_part_size` bytes.
         part_copies: `copy_part` works.
+        concurrency: How many reads are worth having under way at once; 0: no more than there are processors.
     """
 
     atomic_put: bool = True
@@ -88,6 +89,7 @@ class Capabilities:
     copies: bool = False
     range_copies: bool = False
     part_copies: bool = False
+    concurrency: int = 0
 
 
 class Payload:

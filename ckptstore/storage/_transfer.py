@@ -112,7 +112,7 @@ class TransferStore(WrapperStore):
     @property
     def capabilities(self) -> Capabilities:
         """See `Store.capabilities`: those of the inner store, and `copy` where that can copy parts."""
-        inner = self._inner.capabilities
+        inner = replace(self._inner.capabilities, concurrency=self._concurrency)
         return replace(inner, copies=True, range_copies=True) if inner.part_copies else inner
 
     def copy(self, key: str, ranges: Sequence[ObjectRange], *, tag: str | None = None) -> ObjectMeta:
