@@ -49,6 +49,10 @@ def server(mode: str) -> Iterator[str]:
         process.wait()
 
 
+def _post(url: str) -> None:
+    urllib.request.urlopen(urllib.request.Request(url, method="POST", data=b"")).close()
+
+
 def measure(mode: str, names: list[str], spec: Spec, repeats: int, results: dict[str, Any]) -> None:
     rows = {
         (name, what): {"mode": mode, "contender": name, "operation": what, "wall": [], "cpu": [], "peak": []}
@@ -62,6 +66,7 @@ def measure(mode: str, names: list[str], spec: Spec, repeats: int, results: dict
             stack.callback(workers[name].close)
             results["versions"].update(workers[name].versions)
         for number in range(repeats + 1):  # the first turn opens connections, and is not counted
+            _post(f"{endpoint}/-/forget")  # nobody replaces what is there, and all find the server's memory warm
             for what in ("upload", "download"):
                 for name, worker in workers.items():
                     if sys.stderr.isatty():

@@ -4,6 +4,8 @@ Objects are in memory; a thread per connection; bodies are received into memory 
 what the benchmark's clients need: conditions, ranges, multipart uploads and copies, listings, bulk deletions, aws-chunked
 bodies; GCS' media, multipart and resumable uploads, compose, rewrite. It checks no signature and no digest.
 
+`POST /-/forget` drops all objects; their memory is used again.
+
     python -m bench.servers.fasts3 --port 9300                                   as fast as it can
     python -m bench.servers.fasts3 --port 9300 --latency-ms 20 --conn-mbps 80    as a cloud: per request, per connection
 """
@@ -66,6 +68,24 @@ class Store:
         self.gen = int(time.time() * 1e6)
         self.etag = etag
         self.count = {}
+        self.free = {}
+
+    def memory(self, n):
+        """Memory for n bytes: of an object that was forgotten, if there is some, since fresh memory costs more to take
+        than bytes to receive, and then that would be what is measured."""
+        with self.lock:
+            free = self.free.get(n)
+            return free.pop() if free else bytearray(n)
+
+    def forget(self):
+        """Drops all objects, and keeps the memory of those that no other object shares."""
+        with self.lock:
+            dropped = [o for bucket in self.b.values() for o in bucket.values()]
+            for bucket in self.b.values():
+                bucket.clear()
+            for buf in {id(m): m for o in dropped for m in o.bufs if isinstance(m, bytearray)}.values():
+                if len(buf) >= 1 << 20:
+                    self.free.setdefault(len(buf), []).append(buf)
 
     def nextgen(self):
         with self.lock:
@@ -144,7 +164,10 @@ class Conn(threading.Thread):
         if self.srv.latency:
             time.sleep(self.srv.latency)
         try:
-            if self.path.startswith(
+            if self.path == "/-/forget":
+                self.st.forget()
+                self.reply(200)
+            elif self.path.startswith(
                 ("/storage/v1", "/upload/storage/v1", "/download/storage/v1", "/batch/storage", "/resumable/")
             ):
                 self.gcs()
@@ -193,7 +216,7 @@ class Conn(threading.Thread):
     def recv_n(self, n):
         if self.srv.sink and n >= 1 << 20 and not self.srv.rate and self.q.get("uploadType") != "multipart":
             return self.recv_sink(n)
-        out = bytearray(n)
+        out = self.st.memory(n)
         mv = memoryview(out)
         k = min(n, len(self.rest))
         if k:
