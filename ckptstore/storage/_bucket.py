@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ckptstore._concurrency import make_executor, run_all
 from ckptstore.errors import (
     DataLossError,
     InvalidArgumentError,
@@ -15,7 +16,6 @@ from ckptstore.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from ckptstore.storage._aio import gather
 from ckptstore.storage._base import ObjectMeta, check_key
 
 ATTEMPT = "ckptstore-attempt"
@@ -101,10 +101,10 @@ def versions_of(objects: Iterable[ObjectMeta]) -> list[tuple[str, str]]:
     return found
 
 
-async def delete_singly(
-    deletions: Iterable[tuple[str, Callable[[], Awaitable[object]]]],
+def delete_singly(
+    deletions: Iterable[tuple[str, Callable[[], object]]],
 ) -> tuple[list[str], dict[str, StorageError]]:
-    """Deletes objects by one request each, several at a time.
+    """Deletes objects by one request each, several at a time, on threads that end with it.
 
     Args:
         deletions: Keys, and what deletes them. A PreconditionFailedError of that spares the key, a NotFoundError is
@@ -119,9 +119,9 @@ async def delete_singly(
     spared: list[str] = []
     failures: dict[str, StorageError] = {}
 
-    async def one(key: str, delete: Callable[[], Awaitable[object]]) -> None:
+    def one(key: str, delete: Callable[[], object]) -> None:
         try:
-            await delete()
+            delete()
         except PreconditionFailedError:
             spared.append(key)
         except NotFoundError:
@@ -129,5 +129,13 @@ async def delete_singly(
         except StorageError as error:
             failures[key] = error
 
-    await gather((functools.partial(one, key, delete) for key, delete in deletions), limit=_DELETES_AT_ONCE)
+    calls = [functools.partial(one, key, delete) for key, delete in deletions]
+    if len(calls) <= 1:
+        run_all(None, calls, window=1)
+        return spared, failures
+    executor = make_executor(min(len(calls), _DELETES_AT_ONCE), "ckptstore-delete")
+    try:
+        run_all(executor, calls, window=_DELETES_AT_ONCE)
+    finally:
+        executor.shutdown(wait=False)  # `run_all` has waited, unless a second Ctrl-C forbade it
     return spared, failures

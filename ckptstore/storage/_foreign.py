@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import errno
 import re
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -53,7 +54,10 @@ _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 # Libraries whose own, undocumented exceptions are about the connection, unless their name says otherwise.
-_NETWORK_PACKAGES = frozenset({"aiohttp", "asyncssh", "paramiko", "requests", "smbprotocol", "socket", "urllib3"})
+_NETWORK_PACKAGES = frozenset(
+    {"aiohttp", "asyncssh", "http", "paramiko", "requests", "smbprotocol", "socket", "urllib3"}
+)
+_BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _NOT_PASSING = re.compile("Auth|Certificate|InvalidURL|InvalidSchema|HostKey|Permission")
 
 _SECRET_LENGTH = 6  # shorter option values ("eu", "true") are words, and would blank out the message
@@ -161,6 +165,28 @@ def from_exception(
         return PermissionDeniedError(f"Access to {path} was denied.{told} {denied}", path=path)
     number = error.errno if isinstance(error, OSError) else None
     return StorageError(f"The store failed at {path}.{told}", path=path, errno=number)
+
+
+def from_tls(error: BaseException, path: str, said: str) -> CheckpointError | None:
+    """The error for a failure of TLS, or None if it is none.
+
+    A wrong certificate stays wrong, and so does a server that speaks no TLS; a connection that breaks while it is used
+    is one that breaks.
+    """
+    chain = [*_chain(error)]
+    if not any("SSLError" in {kind.__name__ for kind in type(link).__mro__} for link in chain):
+        return None
+    broken = isinstance(error, ssl.SSLError) or any(isinstance(link, _BROKEN_TLS) for link in chain)
+    if broken and not any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
+        return StorageUnavailableError(f"The secure connection for {path} broke: {said}", path=path)
+    return StorageError(f"No secure connection to the store of {path}: {said}", path=path)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and what it was raised for."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _http_status(error: BaseException) -> int | None:

@@ -28,8 +28,8 @@ from ckptstore.errors import (
     UnsafePathError,
     UnsupportedError,
 )
-from ckptstore.storage._aio import Scatter
 from ckptstore.storage._base import Capabilities, ObjectMeta, Store, check_key
+from ckptstore.storage._bodies import Scatter
 from ckptstore.storage._coalesce import sort_targets
 from ckptstore.storage._deletion import delete_each, key_list
 from ckptstore.storage._foreign import from_exception, secrets_in, translated
@@ -65,7 +65,7 @@ class FsspecStore(Store):
         self._options = dict(storage_options or {})
         self._secrets = secrets_in(self._options)
         self._given = filesystem
-        # By process, since neither an event loop nor a connection survives a fork. No lock: one that another thread
+        # By process, since no connection survives a fork, nor does fsspec's event loop. No lock: one that another thread
         # held during the fork would stay locked, and two threads making a file system each is no harm.
         self._made: dict[int, tuple[Any, str]] = {}
 

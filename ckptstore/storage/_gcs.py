@@ -1,7 +1,7 @@
 """A bucket of Google Cloud Storage, or a prefix in it.
 
-It uses gcsfs for what gcsfs is good at (credentials, endpoints, one session on one event loop), and speaks HTTP
-itself over that session: gcsfs sends one stream for each object, retries six times by itself, and has no time-out.
+It uses gcsfs for what gcsfs is good at (options, credentials, endpoints), and speaks HTTP itself, on the calling
+thread: gcsfs sends one stream for each object, retries six times by itself, and has no time-out.
 
     JSON interface   get, read_into, head, put, create, replace, list, delete
     XML interface    the multipart verbs, which the JSON one does not have
@@ -17,12 +17,12 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ckptstore.errors import NotFoundError, PreconditionFailedError, StorageError, StorageUnavailableError
-from ckptstore.storage._aio import Scatter, crc32c_base64, receive, run
 from ckptstore.storage._base import Capabilities, ObjectMeta, Payload, check_key, check_tag
+from ckptstore.storage._bodies import Scatter, crc32c_base64, receive, receive_all
 from ckptstore.storage._bucket import ATTEMPT, check_range, delete_singly, versions_of
 from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._deletion import deletion_error, key_list
@@ -36,7 +36,6 @@ from ckptstore.storage._gcs_client import (
     object_meta,
     only_if,
 )
-from ckptstore.storage._gcs_http import request_headers
 from ckptstore.storage._gcs_uploads import GcsUploads
 from ckptstore.storage._temporary_file import is_temporary
 
@@ -62,7 +61,8 @@ class GcsStore(GcsUploads):
     Args:
         url: `gs://bucket` or `gs://bucket/prefix`.
         storage_options: What `gcsfs.GCSFileSystem` takes.
-        filesystem: A `gcsfs.GCSFileSystem` to use as it is.
+        filesystem: A `gcsfs.GCSFileSystem` to take options and credentials from.
+        pool_connections: The most connections that are kept open.
     """
 
     @property
@@ -73,22 +73,16 @@ class GcsStore(GcsUploads):
     def get(self, key: str, *, limit: int | None = None) -> tuple[bytes, ObjectMeta]:
         """See `Store.get`. One request, whose reply has bytes, generation and time stamp together."""
         path = self.path(check_key(key))
-
-        async def get(response: Any) -> tuple[bytes, ObjectMeta]:
-            length = response.content_length
-            if length is None:
+        with self._download(key, {}, {}) as reply:
+            if reply.length is None:
                 raise StorageError(f"The server does not tell the size of {path}.", path=path)
-            stamp = response.headers.get("Last-Modified")
+            stamp = reply.headers.get("Last-Modified")
             modified = email.utils.parsedate_to_datetime(stamp).timestamp() if stamp else None
-            tag = response.headers.get(f"X-Goog-Meta-{ATTEMPT}")
-            meta = ObjectMeta(key, length, response.headers.get("X-Goog-Generation"), modified, tag)
+            tag = reply.headers.get(f"X-Goog-Meta-{ATTEMPT}")
+            meta = ObjectMeta(key, reply.length, reply.headers.get("X-Goog-Generation"), modified, tag)
             if limit is not None and meta.size > limit:
                 raise too_large(path, meta.size, limit)
-            chunks: list[bytes] = []
-            await receive(response.content.readany, chunks.append, meta.size, path)
-            return b"".join(chunks), meta
-
-        return self._download(key, {}, {}, get)
+            return receive_all(reply.body, meta.size, path), meta
 
     def read_into(self, key: str, targets: Sequence[ReadTarget], *, version: str | None = None) -> None:
         """See `Store.read_into`. One ranged request, straight into the targets."""
@@ -98,16 +92,14 @@ class GcsStore(GcsUploads):
             return
         query = only_if(version) if version is not None else {}
 
-        async def read(response: Any) -> None:
-            found = response.headers.get("X-Goog-Generation")
+        with self._download(key, query, {"Range": f"bytes={scatter.start}-{scatter.stop - 1}"}) as reply:
+            found = reply.headers.get("X-Goog-Generation")
             if version is not None and found is not None and found != version:
                 # Some servers take the condition and do not look at it.
                 raise not_that_version(path)
-            content_range = response.headers.get("Content-Range")
-            check_range(response.status, content_range, response.content_length, scatter.start, scatter.stop, path)
-            await receive(response.content.readany, scatter.write, scatter.stop - scatter.start, path)
-
-        self._download(key, query, {"Range": f"bytes={scatter.start}-{scatter.stop - 1}"}, read)
+            content_range = reply.headers.get("Content-Range")
+            check_range(reply.status, content_range, reply.length, scatter.start, scatter.stop, path)
+            receive(reply.body, scatter, path)
 
     def put(self, key: str, payload: Payload) -> ObjectMeta:
         """See `Store.put`. GCS checks the CRC-32C before it shows the object."""
@@ -211,18 +203,7 @@ class GcsStore(GcsUploads):
 
     def _delete_all(self, victims: Sequence[tuple[str, Mapping[str, str]]]) -> Sequence[str]:
         """Deletes keys, each if its condition holds, and hands back the others."""
-        with self._errors():
-            fs = self._fs()
-            headers = request_headers(fs, {})
-
-            async def delete(key: str, condition: Mapping[str, str]) -> None:
-                with self._errors(key):
-                    await self._send(
-                        fs, "DELETE", self._objects(key), condition, headers, None, key, may_be_missing=True
-                    )
-
-            deletions = [(key, functools.partial(delete, key, condition)) for key, condition in victims]
-            spared, failures = run(fs.loop, delete_singly(deletions))
+        spared, failures = delete_singly((key, functools.partial(self._remove, key, only)) for key, only in victims)
         if failures:
             raise deletion_error(failures) from next(iter(failures.values()))
         return spared

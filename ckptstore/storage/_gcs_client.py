@@ -1,4 +1,4 @@
-"""Requests to GCS, over the session that a gcsfs file system keeps."""
+"""Requests to GCS, on the calling thread, as a gcsfs file system describes them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import datetime
 import functools
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ckptstore.errors import StorageUnavailableError, UnsafePathError, UnsupportedError
-from ckptstore.storage._aio import PayloadReader, run
+from ckptstore.errors import CheckpointError, StorageUnavailableError, UnsafePathError, UnsupportedError
 from ckptstore.storage._base import ObjectMeta, check_key
+from ckptstore.storage._bodies import PayloadReader, open_body
 from ckptstore.storage._bucket import ATTEMPT, deep_merge, split_bucket
 from ckptstore.storage._fsspec import FsspecStore
 from ckptstore.storage._gcs_errors import from_reply, gcs_errors, is_missing_bucket
-from ckptstore.storage._gcs_http import Reply, request_headers, send
+from ckptstore.storage._gcs_http import Download, GcsHttp, Reply
+from ckptstore.storage._per_process import PerProcess
 from ckptstore.storage._temporary_file import is_temporary
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import Payload
-
-T = TypeVar("T")
 
 LISTED = "name,size,generation,updated"
 """The fields of an object's description that a listing asks for."""
@@ -35,6 +34,9 @@ DESCRIBED = f"{LISTED},crc32c,metadata"
 CACHE_CONTROL = "no-store"
 CONTENT_TYPE = "application/octet-stream"
 
+# The file system object makes no requests, so it needs no thread to make them on.
+_OPTIONS = {"use_listings_cache": False, "asynchronous": True}
+
 
 class GcsClient(FsspecStore):
     """What all verbs of `GcsStore` go through, and the one verb that the others look with.
@@ -43,13 +45,27 @@ class GcsClient(FsspecStore):
         url: See `GcsStore`.
         storage_options: See `GcsStore`.
         filesystem: See `GcsStore`.
+        pool_connections: The most connections that are kept open.
     """
 
     def __init__(
-        self, url: str, storage_options: Mapping[str, Any] | None = None, *, filesystem: Any | None = None
+        self,
+        url: str,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        filesystem: Any | None = None,
+        pool_connections: int = 64,
     ) -> None:
         super().__init__(url, storage_options, filesystem=filesystem)
         self._bucket, self._prefix = split_bucket(self._url)
+        self._http = PerProcess(lambda: GcsHttp(self._fs(), pool_connections))
+
+    def close(self) -> None:
+        """See `Store.close`. Closes the connections that are kept."""
+        http = self._http.pop()
+        if http is not None:
+            http.close()
+        super().close()
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""
@@ -85,54 +101,27 @@ class GcsClient(FsspecStore):
         may_be_missing: bool = False,
     ) -> Reply:
         """One request, and its whole reply; with `may_be_missing`, also a 404 that is not about the bucket."""
-        with self._errors(key):
-            fs = self._fs()
-            full = request_headers(fs, headers or {})
-            return run(
-                fs.loop,
-                self._send(fs, method, where, query, full, payload, key, may_be_missing=may_be_missing),
-            )
-
-    async def _send(
-        self,
-        fs: Any,
-        method: str,
-        where: str,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        payload: Payload | None,
-        key: str,
-        *,
-        may_be_missing: bool,
-    ) -> Reply:
         body = PayloadReader(payload) if payload is not None else None
-        async with await send(fs, method, where, query, headers, body) as response:
-            reply = Reply(response.status, response.headers, await response.read())
-        missing = may_be_missing and reply.status == 404 and not is_missing_bucket(reply.body)
-        if not 200 <= reply.status < 300 and not missing:
-            raise from_reply(reply.status, reply.body, self.path(key), self._bucket, self._secrets)
-        return reply
-
-    def _download(
-        self, key: str, query: Mapping[str, str], headers: Mapping[str, str], use: Callable[[Any], Awaitable[T]]
-    ) -> T:
-        """Asks for an object's bytes, and hands the good response to `use`."""
-        where = f"/download{self._objects(key)}"
-
-        async def download(fs: Any, full: Mapping[str, str]) -> T:
-            response = await send(fs, "GET", where, {"alt": "media", **query}, full, None)
-            try:
-                if response.status not in (200, 206):
-                    body = await response.content.read(10_000)
-                    raise from_reply(response.status, body, self.path(key), self._bucket, self._secrets)
-                self._check_encoding(response.headers, key)
-                return await use(response)
-            finally:
-                response.release() if response.content.at_eof() else response.close()
-
         with self._errors(key):
-            fs = self._fs()
-            return run(fs.loop, download(fs, request_headers(fs, headers)))
+            reply = self._http.get().request(method, where, query, headers or {}, body)
+            missing = may_be_missing and reply.status == 404 and not is_missing_bucket(reply.body)
+            if not 200 <= reply.status < 300 and not missing:
+                raise self._refusal(reply, key)
+            return reply
+
+    @contextmanager
+    def _download(self, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Iterator[Download]:
+        """Asks for an object's bytes, which are to be read in the block, to their end."""
+        with self._errors(key):
+            found = self._http.get().download(f"/download{self._objects(key)}", {"alt": "media", **query}, headers)
+            if isinstance(found, Reply):
+                raise self._refusal(found, key)
+            with open_body(found.body):
+                self._check_encoding(found.headers, key)
+                yield found
+
+    def _refusal(self, reply: Reply, key: str) -> CheckpointError:
+        return from_reply(reply.status, reply.body, self.path(key), self._bucket, self._secrets)
 
     def _check_encoding(self, headers: Mapping[str, str], key: str) -> None:
         """Refuses an object that GCS would decompress on the way, which makes ranges and sizes meaningless."""
@@ -157,7 +146,7 @@ class GcsClient(FsspecStore):
         from gcsfs.core import GCSFileSystem  # noqa: PLC0415 - an optional dependency
 
         configured = [fsspec.config.conf.get(protocol, {}) for protocol in ("gs", "gcs")]  # FSSPEC_GS_... variables
-        options = functools.reduce(deep_merge, [*configured, self._options], {"use_listings_cache": False})
+        options = functools.reduce(deep_merge, [*configured, self._options], _OPTIONS)
         return GCSFileSystem(**options, skip_instance_cache=True), ""
 
 

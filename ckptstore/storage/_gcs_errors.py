@@ -1,4 +1,4 @@
-"""What GCS, gcsfs, google-auth and aiohttp raise or reply, in our errors."""
+"""What GCS, gcsfs, google-auth and requests raise or reply, in our errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from ckptstore.errors import (
     CheckpointError,
     NotFoundError,
     PermissionDeniedError,
-    StorageError,
     StorageFullError,
     StorageUnavailableError,
 )
-from ckptstore.storage._foreign import from_exception, from_status, redact, translated
+from ckptstore.storage._foreign import from_exception, from_status, from_tls, redact, translated
 
 _THROTTLED = re.compile("rateLimitExceeded|SlowDown", re.I)
 _FULL = re.compile("quotaExceeded|storageQuota", re.I)
@@ -102,6 +101,7 @@ def _translated(error: Exception, path: str, bucket: str, secrets: tuple[str, ..
             "application-default login, or pass storage_options={'token': 'anon'} for a public bucket.",
             path=path,
         )
-    if names & {"ClientSSLError", "ClientConnectorCertificateError"}:  # a wrong certificate stays wrong
-        return StorageError(f"No secure connection to the store of {path}: {said}", path=path)
+    secure = from_tls(error, path, said)
+    if secure is not None:
+        return secure
     return from_exception(error, path, secrets=secrets)

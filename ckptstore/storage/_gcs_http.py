@@ -1,20 +1,26 @@
-"""HTTP as GCS wants it, over the session that a gcsfs file system keeps.
+"""HTTP as GCS wants it, on the calling thread.
 
-gcsfs brings the session, the credentials and who pays; what is sent, and how long one waits, is decided here.
+gcsfs brings the credentials, the endpoint and who pays; what is sent, and how long one waits, is decided here. Requests
+go out through an adapter of requests' alone, not through its sessions: those would put the passwords of a .netrc in
+place of our token, follow redirects with it, and keep cookies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
-if TYPE_CHECKING:
-    from ckptstore.storage._aio import PayloadReader
+import requests
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+
+from ckptstore.storage._bodies import Body, PayloadReader
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
+_ERROR_BYTES = 10_000  # of an error's reply: as much as a message can need
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,43 +32,100 @@ class Reply:
     body: bytes
 
 
-def request_headers(fs: Any, headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers with credentials. Not on the loop: a token that ran out is fetched with a blocking request."""
-    # A reply must be the bytes that are stored: no compression on the way, and no decompression at its end.
-    full: dict[str, str] = fs._get_headers({**headers, "Accept-Encoding": "identity"})  # noqa: SLF001
-    return full
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A reply whose body is yet to be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Body
+
+    @property
+    def length(self) -> int | None:
+        """Its Content-Length, if it has one."""
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isdecimal() else None
 
 
-async def send(
-    fs: Any,
-    method: str,
-    where: str,
-    query: Mapping[str, str],
-    headers: Mapping[str, str],
-    body: PayloadReader | None,
-) -> Any:
-    """Sends a request over gcsfs' session, and returns the response with its body yet to be read."""
-    import yarl  # noqa: PLC0415 - aiohttp brings it
+class GcsHttp:
+    """Connections to GCS, as a gcsfs file system describes them.
 
-    session = await fs._set_session()  # noqa: SLF001
-    parameters = fs._get_params(dict(query))  # noqa: SLF001 - who pays, where that is not the owner
-    url = f"{fs._location}{where}" + (f"?{urlencode(parameters)}" if parameters else "")  # noqa: SLF001
-    return await session.request(
-        method,
-        yarl.URL(url, encoded=True),  # as it is: yarl would unquote what was quoted on purpose
-        headers=headers,
-        data=body,
-        timeout=_timeout(fs.requests_timeout),
-        allow_redirects=False,  # nobody but the endpoint gets our token and our bytes
-    )
+    Proxies and certificates are taken from the environment, as requests does.
+
+    Args:
+        fs: A `gcsfs.core.GCSFileSystem`; no request is sent by it, unless for a token.
+        pool_connections: The most connections that are kept open.
+    """
+
+    def __init__(self, fs: Any, pool_connections: int) -> None:
+        self._fs = fs
+        self._session = requests.Session()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=pool_connections, max_retries=0))
+
+    def request(
+        self,
+        method: str,
+        where: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: PayloadReader | None = None,
+    ) -> Reply:
+        """Sends a request, and reads the whole reply."""
+        response = self._send(method, where, query, headers, body)
+        try:
+            return Reply(response.status_code, response.headers, response.raw.read())
+        finally:
+            response.raw.close() if not response.raw.closed else response.raw.release_conn()
+
+    def download(self, where: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Download | Reply:
+        """Asks for an object's bytes. A `Reply` is an error's, or the beginning of it."""
+        response = self._send("GET", where, query, headers, None)
+        if response.status_code in (200, 206):
+            return Download(response.status_code, response.headers, Body(response.raw))
+        try:
+            return Reply(response.status_code, response.headers, response.raw.read(_ERROR_BYTES))
+        finally:
+            response.raw.close()
+
+    def close(self) -> None:
+        """Closes the connections that are kept."""
+        self._session.close()
+
+    def _send(
+        self,
+        method: str,
+        where: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: PayloadReader | None,
+    ) -> requests.Response:
+        fs = self._fs
+        parameters = fs._get_params(dict(query))  # noqa: SLF001 - who pays, where that is not the owner
+        request = requests.PreparedRequest()
+        request.method = method
+        # As it is: to prepare it would unquote what was quoted on purpose.
+        request.url = f"{fs._location}{where}" + (f"?{urlencode(parameters)}" if parameters else "")  # noqa: SLF001
+        # A reply must be the bytes that are stored: no compression on the way, and no decompression at its end.
+        full = fs._get_headers({**headers, "Accept-Encoding": "identity"})  # noqa: SLF001
+        request.headers = CaseInsensitiveDict(full)
+        request.hooks = requests.hooks.default_hooks()
+        if body is not None or method in ("POST", "PUT"):
+            request.headers["Content-Length"] = str(len(body) if body is not None else 0)
+        request.body = body  # type: ignore[assignment]  # urllib3 takes whatever has `read`
+        settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
+        return self._session.get_adapter(request.url).send(request, timeout=timeouts(fs.requests_timeout), **settings)
 
 
-def _timeout(configured: Any) -> Any:
-    """The user's time-out, or ours: gcsfs has none."""
-    import aiohttp  # noqa: PLC0415 - gcsfs brings it
+def timeouts(configured: Any) -> tuple[float | None, float | None]:
+    """Seconds to wait for a connection, and for the next bytes: the user's, or ours, as gcsfs has none.
 
-    if isinstance(configured, aiohttp.ClientTimeout):
-        return configured
+    Args:
+        configured: None, a number, or an `aiohttp.ClientTimeout`, of which an attribute that is None sets no limit.
+    """
+    if configured is None:
+        return _CONNECT_SECONDS, _READ_SECONDS
     if isinstance(configured, int | float):
-        return aiohttp.ClientTimeout(total=configured)
-    return aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
+        return configured, configured
+    whole = configured.total
+    return configured.sock_connect or configured.connect or whole, configured.sock_read or whole

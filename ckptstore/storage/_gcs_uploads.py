@@ -14,7 +14,7 @@ import contextlib
 import json
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from ckptstore.errors import (
@@ -25,8 +25,8 @@ from ckptstore.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from ckptstore.storage._aio import crc32c_base64
 from ckptstore.storage._base import ObjectMeta, ObjectRange, Payload, Upload, UploadPart, check_tag, whole_object
+from ckptstore.storage._bodies import crc32c_base64
 from ckptstore.storage._bucket import ATTEMPT
 from ckptstore.storage._conditions import not_new, not_that_version
 from ckptstore.storage._gcs_client import CACHE_CONTROL, CONTENT_TYPE, DESCRIBED, GcsClient, json_of, object_meta
@@ -186,8 +186,9 @@ class GcsUploads(GcsClient):
             with contextlib.suppress(StorageError):  # the object is there, and `unfinished` tells of the rest
                 self._remove(target)
 
-    def _remove(self, key: str) -> None:
-        self._request("DELETE", self._objects(key), {}, key=key, may_be_missing=True)
+    def _remove(self, key: str, condition: Mapping[str, str] | None = None) -> None:
+        """Deletes a key, if it is there and a condition holds."""
+        self._request("DELETE", self._objects(key), condition or {}, key=key, may_be_missing=True)
 
     def _xml(self, key: str) -> str:
         return f"/{quote(self._bucket, safe='')}/{quote(self._prefix + key, safe='/')}"

@@ -1,29 +1,29 @@
-"""Requests to S3, as an s3fs file system of our own sends them."""
+"""Requests to S3, by a client of botocore's on the calling thread, set up as an s3fs file system describes."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ckptstore.errors import StorageError, UnsupportedError
-from ckptstore.storage._aio import PayloadReader, crc32c_base64, run
 from ckptstore.storage._base import ObjectMeta, check_key
+from ckptstore.storage._bodies import Body, PayloadReader, crc32c_base64
 from ckptstore.storage._bucket import ATTEMPT, deep_merge, split_bucket
 from ckptstore.storage._fsspec import FsspecStore
+from ckptstore.storage._per_process import PerProcess
 from ckptstore.storage._s3_errors import s3_errors
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import Payload
 
-T = TypeVar("T")
-
 # How an s3fs of our own is set up. The user's options win wherever they set the same thing.
 _OPTIONS: dict[str, Any] = {
     "use_listings_cache": False,
+    "asynchronous": True,  # it makes no requests, so it needs no thread to make them on
     "config_kwargs": {
-        # RetryingStore retries, and it alone: botocore's five attempts under s3fs' five would be 25 requests each.
+        # RetryingStore retries, and it alone: botocore's five attempts under its five would be 25 requests each.
         "retries": {"mode": "standard", "total_max_attempts": 1},
         # We send a CRC-32C with every byte; a SHA-256 over the payload on top is half the CPU time of an upload.
         "s3": {"payload_signing_enabled": False},
@@ -57,11 +57,19 @@ class S3Client(FsspecStore):
         super().__init__(url, storage_options, filesystem=filesystem)
         self._pool_connections = pool_connections
         self._bucket, self._prefix = split_bucket(self._url)
+        self._client = PerProcess(self._make_client)
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`. A missing bucket shows as a missing object: a reply to HEAD has no room for more."""
         path = self.path(check_key(key))
         return object_meta(key, self._call("head_object", key), path)
+
+    def close(self) -> None:
+        """See `Store.close`. Closes the connections that are kept."""
+        client = self._client.pop()
+        if client is not None:
+            client.close()
+        super().close()
 
     def _call(
         self,
@@ -72,43 +80,51 @@ class S3Client(FsspecStore):
         conditions: Mapping[str, str] | None = None,
         **arguments: Any,
     ) -> Mapping[str, Any]:
-        """One request about one key, whose reply has no body to read."""
-        if body is not None:  # on this thread, as the loop's has the traffic of all requests to carry
-            arguments |= {"Body": PayloadReader(body), "ChecksumCRC32C": crc32c_base64(body)}
-        return self._run(lambda fs: self._send(fs, verb, key, conditions or {}, **arguments), key)
-
-    async def _send(
-        self, fs: Any, verb: str, key: str, conditions: Mapping[str, str], **arguments: Any
-    ) -> Mapping[str, Any]:
-        """As `_call`, on the loop.
+        """One request about one key.
 
         Raises:
             UnsupportedError: botocore is too old for the conditions.
         """
-        if conditions:
-            await self._check_known(fs, verb, conditions)
-        reply: Mapping[str, Any] = await fs._call_s3(  # noqa: SLF001
-            verb, Bucket=self._bucket, Key=self._prefix + key, **arguments, **conditions
-        )
+        reader = None
+        if body is not None:
+            reader = PayloadReader(body)
+            arguments |= {"Body": reader, "ChecksumCRC32C": crc32c_base64(body)}
+        with self._errors(key):
+            if conditions:
+                self._check_known(verb, conditions)
+                arguments |= conditions
+            return self._send(verb, Key=self._prefix + key, **arguments)
+
+    def _send(self, verb: str, **arguments: Any) -> Mapping[str, Any]:
+        """One request about the bucket, with what the options have sent along (who pays, how to encrypt).
+
+        As in s3fs, what an operation does not know is left out.
+        """
+        fs, client = self._fs(), self._client.get()
+        along = {**fs.s3_additional_kwargs, **fs.req_kw}
+        known = self._known(verb)
+        extra = {name: value for name, value in along.items() if not (name == "RequestPayer" and value is None)}
+        sent = {**extra, "Bucket": self._bucket, **arguments}
+        reply: Mapping[str, Any] = getattr(client, verb)(**{name: sent[name] for name in sent if name in known})
         return reply
 
-    async def _check_known(self, fs: Any, verb: str, conditions: Mapping[str, str]) -> None:
-        """Refuses conditions that would not be sent: s3fs leaves out in silence what botocore does not know."""
-        await fs.set_session()
-        meta = (await fs.get_s3(self._bucket)).meta
-        operation = meta.method_to_api_mapping[verb]
-        unknown = set(conditions) - set(meta.service_model.operation_model(operation).input_shape.members)
+    def _known(self, verb: str) -> Mapping[str, Any]:
+        """The parameters that botocore knows of an operation."""
+        meta = self._client.get().meta
+        members: Mapping[str, Any] = meta.service_model.operation_model(
+            meta.method_to_api_mapping[verb]
+        ).input_shape.members
+        return members
+
+    def _check_known(self, verb: str, conditions: Mapping[str, str]) -> None:
+        """Refuses conditions that would not be sent."""
+        unknown = set(conditions) - set(self._known(verb))
         if unknown:
             raise UnsupportedError(
-                f"The botocore that is installed does not know {', '.join(sorted(unknown))} of {operation}, and would "
+                f"The botocore that is installed does not know {', '.join(sorted(unknown))} of {verb}, and would "
                 "send the request without it. Install a newer one: pip install 'aiobotocore>=2.16'.",
                 path=self._url,
             )
-
-    def _run(self, request: Callable[[Any], Coroutine[Any, Any, T]], key: str = "") -> T:
-        with self._errors(key):
-            fs = self._fs()
-            return run(fs.loop, request(fs))
 
     def _errors(self, key: str = "") -> AbstractContextManager[None]:
         return s3_errors(self.path(key), self._bucket, self._secrets)
@@ -123,9 +139,22 @@ class S3Client(FsspecStore):
         # The default of 10 would queue a parallel transfer.
         pool = {"config_kwargs": {"max_pool_connections": self._pool_connections}}
         options = functools.reduce(deep_merge, [pool, *configured, self._options], _OPTIONS)
-        fs = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-        fs.retries = 1
-        return fs, ""
+        return s3fs.S3FileSystem(**options, skip_instance_cache=True), ""
+
+    def _make_client(self) -> Any:
+        from ckptstore.storage._s3_session import make_client  # noqa: PLC0415 - loads botocore
+
+        return make_client(self._fs())
+
+
+def body_of(reply: Mapping[str, Any]) -> Body:
+    """The body of a reply to GetObject, not yet read."""
+    from botocore.response import StreamingBody  # noqa: PLC0415 - loaded with the client
+
+    stream = reply["Body"]
+    if type(stream) is StreamingBody:
+        return Body(stream._raw_stream)  # noqa: SLF001 - what it adds is a look at the length, and a copy
+    return Body(stream, stream.read)  # the user wants it checked on the way
 
 
 def object_meta(key: str, reply: Mapping[str, Any], path: str) -> ObjectMeta:

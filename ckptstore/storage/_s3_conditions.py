@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ckptstore.errors import NotFoundError, PreconditionFailedError, StorageError, StorageFullError, UnsupportedError
+from ckptstore.errors import NotFoundError, PreconditionFailedError, StorageFullError, UnsupportedError
 from ckptstore.storage._base import ObjectMeta, check_key, check_tag
 from ckptstore.storage._bucket import ATTEMPT, delete_singly, versions_of
 from ckptstore.storage._conditions import not_new, not_that_version
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class S3Conditions(S3Client):
     """The verbs of `S3Store` that write and delete single objects under a condition.
 
-    A condition that does not hold may be the echo of our own request: aiohttp repeats a PUT by itself when a kept
-    connection breaks, and `RetryingStore` when the reply is lost. So the tag of the object that is there is looked at
+    A condition that does not hold may be the echo of our own request, which `RetryingStore` repeats when the
+    reply is lost. So the tag of the object that is there is looked at
     before anybody else is blamed.
     """
 
@@ -73,22 +73,16 @@ class S3Conditions(S3Client):
 
         DeleteObjects takes ETags too, but what other servers than AWS' make of them nobody has tried.
         """
-        victims = versions_of(objects)
-
-        async def delete_all(fs: Any) -> tuple[list[str], dict[str, StorageError]]:
-            return await delete_singly(
-                (key, functools.partial(self._delete_version, fs, key, version)) for key, version in victims
-            )
-
-        spared, failures = self._run(delete_all)
+        spared, failures = delete_singly(
+            (key, functools.partial(self._delete_version, key, version)) for key, version in versions_of(objects)
+        )
         if failures:
             raise deletion_error(failures) from next(iter(failures.values()))
         return spared
 
-    async def _delete_version(self, fs: Any, key: str, version: str) -> None:
+    def _delete_version(self, key: str, version: str) -> None:
         try:
-            with self._errors(key):
-                await self._send(fs, "delete_object", key, {"IfMatch": _etag(version, bare=self._bare_etags)})
+            self._call("delete_object", key, conditions={"IfMatch": _etag(version, bare=self._bare_etags)})
         except NotFoundError as error:
             if is_missing_bucket(error):
                 raise

@@ -1,4 +1,4 @@
-"""What S3, botocore and aiohttp raise, in our errors."""
+"""What S3, botocore and the connections below it raise, in our errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ckptstore.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from ckptstore.storage._foreign import from_exception, from_status, redact, translated
+from ckptstore.storage._foreign import from_exception, from_status, from_tls, redact, translated
 
 # Codes whose HTTP status alone would be misread: a throttled request may come as a 400, an expired token too.
 _PASSING_CODES = frozenset(
@@ -137,9 +137,12 @@ def _translated(error: Exception, path: str, bucket: str, secrets: tuple[str, ..
             "AWS_SECRET_ACCESS_KEY, a profile or a role, or pass storage_options={'anon': True} for a public bucket.",
             path=path,
         )
-    if "SSLError" in names or "InvalidProxiesConfigError" in names:  # a wrong certificate stays wrong
-        return StorageError(f"No secure connection to the store of {path}: {said}", path=path)
+    secure = from_tls(error, path, said)
+    if secure is not None:
+        return secure
+    if "InvalidProxiesConfigError" in names:
+        return StorageError(f"No secure connection to the proxy before {path}: {said}", path=path)
     if names & {"HTTPClientError", "ConnectionError", "ResponseParserError", "IncompleteReadError", "ClientError"}:
-        # botocore's and aiohttp's families; a throttling proxy sends replies that are not XML
+        # botocore's families; a throttling proxy sends replies that are not XML
         return StorageUnavailableError(f"The connection for {path} failed: {type(error).__name__}: {said}", path=path)
     return from_exception(error, path, secrets=secrets)

@@ -87,17 +87,18 @@ def _remote(scheme: str, url: str, options: dict[str, Any]) -> Store:
         from ckptstore.storage._upload_notes import UPLOAD_NOTES  # noqa: PLC0415 - see above
 
         transfer = _transfer_options(options)
+        pool = max(64, 2 * transfer.get("concurrency", 0))
         if scheme in _S3:
             require_package("s3fs", "s3")
             from ckptstore.storage._s3 import S3Store  # noqa: PLC0415 - see above
 
-            pool = max(64, 2 * transfer.get("concurrency", 0))
-            store = S3Store(url, options, pool_connections=pool)
+            store: Store = S3Store(url, options, pool_connections=pool)
             return TransferStore(RetryingStore(store), journal=UPLOAD_NOTES, **transfer)
         require_package("gcsfs", "gcs")
         from ckptstore.storage._gcs import GcsStore  # noqa: PLC0415 - see above
 
-        return TransferStore(RetryingStore(GcsStore(url, options)), journal=UPLOAD_NOTES, **transfer)
+        store = GcsStore(url, options, pool_connections=pool)
+        return TransferStore(RetryingStore(store), journal=UPLOAD_NOTES, **transfer)
 
     from fsspec.registry import available_protocols, registry  # noqa: PLC0415 - see above
 

@@ -1,4 +1,4 @@
-"""What foreign exceptions mean, and the pieces between our verbs and the asyncio clients."""
+"""What foreign exceptions mean, and what goes over connections."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import io
 import os
 import pickle
 import random
-import signal
-import threading
-import time
-from collections.abc import Iterator
 
 import pytest
 
 from ckptstore import errors
 from ckptstore.errors import StorageError, StorageUnavailableError, UnsupportedError
 from ckptstore.storage import Payload
-from ckptstore.storage._aio import PayloadReader, Scatter, gather, receive, run
+from ckptstore.storage._bodies import Body, PayloadReader, Scatter, receive, receive_all
 from ckptstore.storage._foreign import from_exception, from_status, redact, secrets_in
 from ckptstore.storage._gcs_errors import from_reply
 from ckptstore.storage._s3_errors import from_code
@@ -143,28 +139,30 @@ class TestPayloadReader:
 
     @pytest.mark.parametrize("size", [1, 7, 1000, 1 << 16, 1 << 18])
     def test_reads_all(self, pieces: list[bytes], size: int) -> None:
-        pieces = pieces[:20] if size == 1 else pieces
         reader = PayloadReader(Payload(pieces))
         out = bytearray()
         while chunk := reader.read(size):
-            assert len(chunk) <= size
             out += chunk
         assert out == b"".join(pieces)
         assert reader.tell() == len(reader) == len(out)
 
-    def test_is_a_bytesio_for_the_clients(self, pieces: list[bytes]) -> None:
+    def test_is_a_file_for_the_clients(self, pieces: list[bytes]) -> None:
         whole = b"".join(pieces)
         reader = PayloadReader(Payload(pieces))
-        assert isinstance(reader, io.BytesIO)
-        with reader.getbuffer() as extent:
-            assert len(extent) == len(whole)
+        assert len(reader) == len(whole)
         assert reader.seek(0, os.SEEK_END) == len(whole)
         assert reader.read(5) == b""
         assert reader.seek(-10, os.SEEK_CUR) == len(whole) - 10
         assert bytes(reader.read()) == whole[-10:]
         reader.seek(3)
         assert bytes(reader.read(None)) == whole[3:]
-        assert reader.getvalue() == whole
+
+    def test_hands_out_large_slices_however_little_is_asked_for(self) -> None:
+        reader = PayloadReader(Payload.of(bytes(5 << 20)))
+        sizes = []
+        while chunk := reader.read(16 << 10):
+            sizes.append(len(chunk))
+        assert sizes == [1 << 20] * 5
 
     def test_copies_nothing_of_a_large_buffer(self) -> None:
         data = bytearray(1 << 20)
@@ -180,133 +178,89 @@ class TestPayloadReader:
         assert PayloadReader(Payload([])).read(10) == b""
 
 
-def test_scatter_deals_out_any_chunks() -> None:
-    source = random.Random(2)
-    data = source.randbytes(10_000)
-    for _ in range(50):
-        ranges = [(source.randrange(9000), source.randrange(1000)) for _ in range(source.randrange(1, 30))]
-        buffers = [bytearray(size) for _, size in ranges]
-        scatter = Scatter([(start, memoryview(buffer)) for (start, _), buffer in zip(ranges, buffers, strict=True)])
-        position = scatter.start
-        while position < scatter.stop:
-            step = min(source.choice([1, 10, 1000]), scatter.stop - position)
-            scatter.write(data[position : position + step])
-            position += step
-        assert [bytes(b) for b in buffers] == [data[start : start + size] for start, size in ranges]
+def a_body(chunks: list[bytes]) -> Body:
+    """A body that arrives in such pieces."""
+    rest = io.BytesIO(b"".join(chunks))
+    sizes = iter([len(chunk) for chunk in chunks])
+
+    class Raw:
+        def read(self, size: int) -> bytes:
+            return rest.read(min(size, next(sizes, size)))
+
+    return Body(Raw())
+
+
+class TestScatter:
+    @pytest.mark.parametrize("longest", [1000, 200_000])
+    def test_deals_out_any_chunks(self, longest: int) -> None:
+        source = random.Random(2)
+        data = source.randbytes(10 * longest)
+        for _ in range(50):
+            ranges = [
+                (source.randrange(9 * longest), source.randrange(longest)) for _ in range(source.randrange(1, 30))
+            ]
+            buffers = [bytearray(size) for _, size in ranges]
+            targets = [(start, memoryview(buffer)) for (start, _), buffer in zip(ranges, buffers, strict=True)]
+            wanted = [data[start : start + size] for start, size in ranges]
+            steps = [1, 10, 1000, longest, 10 * longest]
+
+            scatter = Scatter(targets)
+            position = scatter.start
+            while position < scatter.stop:
+                step = min(source.choice(steps), scatter.stop - position)
+                scatter.write(data[position : position + step])
+                position += step
+            assert [bytes(buffer) for buffer in buffers] == wanted
+
+            for buffer in buffers:
+                buffer[:] = bytes(len(buffer))
+            scatter = Scatter(targets)
+            run = io.BytesIO(data[scatter.start : scatter.stop])
+
+            def read(view: memoryview, run: io.BytesIO = run, steps: list[int] = steps) -> int:
+                return run.readinto(view[: source.choice(steps)])
+
+            left = scatter.stop - scatter.start
+            while left:
+                left -= scatter.fill(read)
+            assert [bytes(buffer) for buffer in buffers] == wanted
+
+    def test_large_targets_are_read_into_and_small_ones_are_dealt_out(self) -> None:
+        large, small = [bytearray(1 << 20) for _ in range(2)], [bytearray(100) for _ in range(50)]
+        targets = [(0, memoryview(large[0]))]
+        targets += [((1 << 20) + 200 * index, memoryview(buffer)) for index, buffer in enumerate(small)]
+        targets += [((1 << 20) + 20_000, memoryview(large[1]))]
+        sizes = []
+
+        def read(view: memoryview) -> int:
+            sizes.append(view.nbytes)
+            return view.nbytes
+
+        scatter = Scatter(targets)
+        left = scatter.stop
+        while left:
+            left -= scatter.fill(read)
+        assert sizes == [1 << 20, 20_000, 1 << 20]
 
 
 @pytest.mark.parametrize(
     ("chunks", "expected"),
     [([b"abc", b"de"], None), ([b"abc"], StorageUnavailableError), ([b"abc", b"def"], StorageError)],
 )
-def test_receive_takes_exactly_what_it_should(chunks: list[bytes], expected: type[Exception] | None) -> None:
-    got: list[bytes] = []
-    rest = [*chunks, b""]
-
-    async def read() -> bytes:
-        return rest.pop(0)
-
+def test_exactly_what_should_come_is_taken(chunks: list[bytes], expected: type[Exception] | None) -> None:
+    got = bytearray(5)
     if expected is None:
-        asyncio.run(receive(read, got.append, 5, "x"))
-        assert b"".join(got) == b"abcde"
+        receive(a_body(chunks), Scatter([(7, memoryview(got))]), "x")
+        assert got == receive_all(a_body(chunks), 5, "x") == b"abcde"
     else:
         with pytest.raises(expected) as caught:
-            asyncio.run(receive(read, got.append, 5, "x"))
+            receive(a_body(chunks), Scatter([(7, memoryview(got))]), "x")
+        assert type(caught.value) is expected
+        with pytest.raises(expected) as caught:
+            receive_all(a_body(chunks), 5, "x")
         assert type(caught.value) is expected
 
 
-class TestRun:
-    @pytest.fixture
-    def loop(self) -> Iterator[asyncio.AbstractEventLoop]:
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever)
-        thread.start()
-        yield loop
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-    def test_result_and_error(self, loop: asyncio.AbstractEventLoop) -> None:
-        async def double(number: int) -> int:
-            if number < 0:
-                raise ValueError("negative")
-            return 2 * number
-
-        assert run(loop, double(4)) == 8
-        with pytest.raises(ValueError, match="negative"):
-            run(loop, double(-1))
-
-    def test_ctrl_c_waits_for_the_clean_up(self, loop: asyncio.AbstractEventLoop) -> None:
-        happened: list[str] = []
-
-        async def work() -> None:
-            happened.append("begun")
-            threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
-            try:
-                await asyncio.sleep(30)
-            except asyncio.CancelledError:
-                await asyncio.sleep(0.1)
-                happened.append("cleaned up")
-                raise
-
-        begun = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
-            run(loop, work())
-        assert happened == ["begun", "cleaned up"]
-        assert time.monotonic() - begun < 5
-
-    def test_on_the_loop_itself(self, loop: asyncio.AbstractEventLoop) -> None:
-        async def nothing() -> None:
-            pass
-
-        async def inside() -> None:
-            run(loop, nothing())
-
-        with pytest.raises(UnsupportedError, match="I/O thread"):
-            run(loop, inside())
-
-    def test_an_error_lets_go_of_the_buffers(self, loop: asyncio.AbstractEventLoop) -> None:
-        data = bytearray(10)
-
-        async def fail(view: memoryview) -> None:
-            raise ValueError(view.nbytes)
-
-        def call() -> None:
-            with pytest.raises(ValueError, match="10"):
-                run(loop, fail(memoryview(data)))
-
-        call()
-        data.extend(b"x")  # a BufferError while a view of it is alive
-
-
-class TestGather:
-    def test_no_more_at_once_than_allowed(self) -> None:
-        now, most = 0, 0
-
-        async def one() -> None:
-            nonlocal now, most
-            now += 1
-            most = max(most, now)
-            await asyncio.sleep(0)
-            now -= 1
-
-        asyncio.run(gather((one for _ in range(50)), limit=4))
-        assert (now, most) == (0, 4)
-
-    def test_a_failure_stops_the_others_first(self) -> None:
-        happened: list[str] = []
-
-        async def wait() -> None:
-            try:
-                await asyncio.sleep(30)
-            except asyncio.CancelledError:
-                happened.append("stopped")
-                raise
-
-        async def fail() -> None:
-            await asyncio.sleep(0)
-            raise ValueError("odd")
-
-        with pytest.raises(ValueError, match="odd"):
-            asyncio.run(gather([wait, wait, fail], limit=3))
-        assert happened == ["stopped", "stopped"]
+def test_what_a_reply_promises_is_not_allocated() -> None:
+    with pytest.raises(StorageUnavailableError):
+        receive_all(a_body([b"abc"]), 1 << 60, "x")

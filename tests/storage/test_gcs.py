@@ -23,7 +23,10 @@ from ckptstore.testing import ManualClock, StoreTests
 
 pytest.importorskip("gcsfs")
 
+import aiohttp
+
 from ckptstore.storage._gcs import GcsStore
+from ckptstore.storage._gcs_http import timeouts
 from tests.storage.conftest import BUCKET
 from tests.support.gcs import GcsServer, Request
 
@@ -345,8 +348,16 @@ class TestPlaces:
             raw.put(name, b"")
         assert list(store.list()) == []
 
-    def test_our_timeout_is_set(self, store: GcsStore) -> None:
-        from ckptstore.storage._gcs_http import _timeout
-
-        assert _timeout(store._fs().requests_timeout).sock_read == 60
-        assert _timeout(5).total == 5
+    @pytest.mark.parametrize(
+        ("configured", "expected"),
+        [
+            (None, (10, 60)),
+            (5, (5, 5)),
+            (aiohttp.ClientTimeout(sock_connect=1, sock_read=2), (1, 2)),
+            (aiohttp.ClientTimeout(total=7), (7, 7)),
+            (aiohttp.ClientTimeout(connect=3, sock_read=2), (3, 2)),
+        ],
+    )
+    def test_timeouts(self, configured: Any, expected: tuple[float, float]) -> None:
+        """Ours, as gcsfs has none, or what the user gave gcsfs."""
+        assert timeouts(configured) == expected

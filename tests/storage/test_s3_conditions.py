@@ -496,7 +496,7 @@ class TestServers:
     ) -> None:
         refused = {"PutObject": (0, 1), "DeleteObject": (2,), "CompleteMultipartUpload": (3,)}[operation]
         calls = self.conditional(store)
-        model = store._fs().s3.meta.service_model.operation_model(operation)
+        model = store._client.get().meta.service_model.operation_model(operation)
         for name in names:
             monkeypatch.delitem(model.input_shape.members, name)
         s3_server.requests.clear()

@@ -1,0 +1,41 @@
+"""What each process must make for itself: connections, and the clients that keep them, do not survive a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# By process too: a lock that another thread held during the fork would stay locked in the child for ever.
+_locks: dict[int, threading.Lock] = {}
+
+
+class PerProcess(Generic[T]):
+    """A thing that is made when it is first needed, once in each process, also if several threads need it at once.
+
+    All things of a process are made one after the other, since what they are made of may be shared: botocore's sessions
+    are not for several threads.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[int, T] = {}
+
+    def get(self) -> T:
+        """This process's."""
+        process = os.getpid()
+        if process not in self._made:
+            with _locks.setdefault(process, threading.Lock()):
+                if process not in self._made:
+                    self._made[process] = self._make()
+        return self._made[process]
+
+    def pop(self) -> T | None:
+        """Forgets this process's, and hands it out if it was made."""
+        return self._made.pop(os.getpid(), None)
