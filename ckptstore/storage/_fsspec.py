@@ -65,8 +65,8 @@ class FsspecStore(Store):
         self._options = dict(storage_options or {})
         self._secrets = secrets_in(self._options)
         self._given = filesystem
-        # By process, since no connection survives a fork, nor does fsspec's event loop. No lock: one that another thread
-        # held during the fork would stay locked, and two threads making a file system each is no harm.
+        # By process, since neither a connection nor fsspec's event loop survives a fork. No lock: one that another
+        # thread held during the fork would stay locked, and two threads making a file system each is no harm.
         self._made: dict[int, tuple[Any, str]] = {}
 
     @property
