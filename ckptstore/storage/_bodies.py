@@ -192,7 +192,8 @@ class Body:
 
     def end(self) -> None:
         """Gives the connection back: the body was read to its end."""
-        self._raw.release_conn()
+        if self._readinto is not None:  # else urllib3 has read it, and seen to that itself
+            self._raw.release_conn()
 
     def close(self) -> None:
         """Closes the connection: nobody else must be given the rest of the body."""

@@ -136,6 +136,8 @@ def delete_singly(
     executor = make_executor(min(len(calls), _DELETES_AT_ONCE), "ckptstore-delete")
     try:
         run_all(executor, calls, window=_DELETES_AT_ONCE)
-    finally:
-        executor.shutdown(wait=False)  # `run_all` has waited, unless a second Ctrl-C forbade it
+    except BaseException:
+        executor.shutdown(wait=False)  # `run_all` has waited for the calls, unless a second Ctrl-C forbade it
+        raise
+    executor.shutdown(wait=True)
     return spared, failures

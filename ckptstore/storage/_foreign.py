@@ -13,7 +13,9 @@ import contextlib
 import errno
 import re
 import ssl
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 from typing import Any
 
 from ckptstore.errors import (
@@ -73,7 +75,23 @@ def translated(translate: Callable[[Exception], CheckpointError]) -> Iterator[No
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:
+        _let_go(error)
         raise translate(error) from error
+
+
+def _let_go(error: BaseException) -> None:
+    """Empties the frames that an exception came through, and those that called them and have ended.
+
+    urllib3's and botocore's hold the exception that holds them, and with them the caller's buffers, until the garbage
+    is collected.
+    """
+    for link in _chain(error):
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            caller: FrameType | None = frame
+            with contextlib.suppress(RuntimeError):  # it is still running, and so are those that called it
+                while caller is not None:
+                    caller.clear()
+                    caller = caller.f_back
 
 
 def redact(text: str, secrets: tuple[str, ...] = ()) -> str:

@@ -61,6 +61,17 @@ _NO_CREDENTIALS = frozenset(
         "UnauthorizedSSOTokenError",
     }
 )
+# botocore's families. A throttling proxy sends replies that are not XML; checksums are looked at if the user wants it.
+_PASSING = frozenset(
+    {
+        "ClientError",
+        "ConnectionError",
+        "FlexibleChecksumError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ResponseParserError",
+    }
+)
 
 
 def s3_errors(path: str, bucket: str, secrets: tuple[str, ...] = ()) -> AbstractContextManager[None]:
@@ -142,7 +153,6 @@ def _translated(error: Exception, path: str, bucket: str, secrets: tuple[str, ..
         return secure
     if "InvalidProxiesConfigError" in names:
         return StorageError(f"No secure connection to the proxy before {path}: {said}", path=path)
-    if names & {"HTTPClientError", "ConnectionError", "ResponseParserError", "IncompleteReadError", "ClientError"}:
-        # botocore's families; a throttling proxy sends replies that are not XML
+    if names & _PASSING:
         return StorageUnavailableError(f"The connection for {path} failed: {type(error).__name__}: {said}", path=path)
     return from_exception(error, path, secrets=secrets)
