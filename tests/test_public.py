@@ -11,7 +11,10 @@ import ckptstore
 import ckptstore.errors
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("s3fs", "gcsfs", "fsspec", "torch", "jax", "tensorflow", "botocore", "aiohttp", "rich", "tenacity")
+HEAVY = (
+    *("s3fs", "gcsfs", "fsspec", "botocore", "aiohttp", "requests", "urllib3", "tenacity"),
+    *("torch", "jax", "tensorflow", "rich"),
+)
 
 
 def test_every_public_name_is_there_and_documented() -> None:

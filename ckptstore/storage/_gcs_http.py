@@ -15,8 +15,9 @@ from urllib.parse import urlencode
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
+from urllib3.util.ssl_ import create_urllib3_context
 
-from ckptstore.storage._bodies import Body, PayloadReader
+from ckptstore.storage._bodies import Body, PayloadReader, load_certificates_once
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -61,7 +62,7 @@ class GcsHttp:
         self._fs = fs
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=pool_connections, max_retries=0))
+            self._session.mount(scheme, _Adapter(pool_maxsize=pool_connections, max_retries=0))
 
     def request(
         self,
@@ -115,6 +116,16 @@ class GcsHttp:
         request.body = body  # type: ignore[assignment]  # urllib3 takes whatever has `read`
         settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
         return self._session.get_adapter(request.url).send(request, timeout=timeouts(fs.requests_timeout), **settings)
+
+
+class _Adapter(HTTPAdapter):
+    """One whose connections share what they check certificates by."""
+
+    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
+        """As requests' own adapters are made to use a context of one's own."""
+        context = create_urllib3_context()
+        load_certificates_once(context)
+        super().init_poolmanager(*args, **settings, ssl_context=context)
 
 
 def timeouts(configured: Any) -> tuple[float | None, float | None]:

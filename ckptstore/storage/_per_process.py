@@ -30,11 +30,16 @@ class PerProcess(Generic[T]):
     def get(self) -> T:
         """This process's."""
         process = os.getpid()
-        if process not in self._made:
-            with _locks.setdefault(process, threading.Lock()):
-                if process not in self._made:
-                    self._made[process] = self._make()
-        return self._made[process]
+        try:
+            return self._made[process]
+        except KeyError:
+            pass
+        with _locks.setdefault(process, threading.Lock()):
+            try:
+                return self._made[process]
+            except KeyError:
+                made = self._made[process] = self._make()
+                return made
 
     def pop(self) -> T | None:
         """Forgets this process's, and hands it out if it was made."""

@@ -6,6 +6,7 @@ spends a third of the CPU time on a byte.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import IncompleteReadError
 from botocore.handlers import add_expect_header
 from botocore.session import Session
+
+from ckptstore.storage._bodies import load_certificates_once
 
 _AIO_ONLY = frozenset({"connector_args", "http_session_cls", "warm_up_loader_caches"})
 _CREDENTIALS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
@@ -50,10 +53,12 @@ def make_client(fs: Any) -> Any:
         given = {name: value for name, value in given.items() if name not in _CREDENTIALS}
         config["signature_version"] = botocore.UNSIGNED
     client = _session(fs).create_client("s3", config=Config(**config), **own, **given)
-    # It would have the server asked for each body whether it may be sent: one round trip more for a part, and a second
-    # of waiting where the server does not answer that. A refusal is rare, and tells nothing that a body costs.
+    # It would have the server asked before each body whether it may come: one round trip more, and a second of waiting
+    # where nobody answers. What that could save is little: large bodies are parts of uploads that were let begin.
     client.meta.events.unregister("before-call.s3", add_expect_header)
     client.meta.events.register("response-received.s3", _see_length)
+    with contextlib.suppress(AttributeError):  # nothing but time is lost where botocore has it elsewhere
+        load_certificates_once(client._endpoint.http_session._manager.connection_pool_kw["ssl_context"])  # noqa: SLF001
     return client
 
 
