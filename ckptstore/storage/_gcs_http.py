@@ -7,6 +7,7 @@ place of our token, follow redirects with it, and keep cookies.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,8 @@ class Download:
 class GcsHttp:
     """Connections to GCS, as a gcsfs file system describes them.
 
-    Proxies and certificates are taken from the environment, as requests does.
+    Proxies and certificates are taken from the environment, as requests does; the proxy in gcsfs' `session_kwargs` is
+    used before those, and the client certificate that google-auth is configured to present is presented.
 
     Args:
         fs: A `gcsfs.core.GCSFileSystem`; no request is sent by it, unless for a token.
@@ -60,9 +62,11 @@ class GcsHttp:
 
     def __init__(self, fs: Any, pool_connections: int) -> None:
         self._fs = fs
+        proxy = fs.session_kwargs.get("proxy")
+        self._proxies = {} if proxy is None else {"http": str(proxy), "https": str(proxy)}
         self._session = requests.Session()
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, _Adapter(pool_maxsize=pool_connections, max_retries=0))
+            self._session.mount(scheme, _Adapter(_tls_context(fs), pool_connections))
 
     def request(
         self,
@@ -114,18 +118,30 @@ class GcsHttp:
         if body is not None or method in ("POST", "PUT"):
             request.headers["Content-Length"] = str(len(body) if body is not None else 0)
         request.body = body  # type: ignore[assignment]  # urllib3 takes whatever has `read`
-        settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
+        settings = self._session.merge_environment_settings(request.url, dict(self._proxies), True, None, None)
         return self._session.get_adapter(request.url).send(request, timeout=timeouts(fs.requests_timeout), **settings)
 
 
 class _Adapter(HTTPAdapter):
-    """One whose connections share what they check certificates by."""
+    """One whose connections share a context, and that sends nothing twice."""
+
+    def __init__(self, context: ssl.SSLContext, pool_connections: int) -> None:
+        load_certificates_once(context)
+        self._context = context
+        super().__init__(pool_maxsize=pool_connections, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        """As requests' own adapters are made to use a context of one's own."""
-        context = create_urllib3_context()
-        load_certificates_once(context)
-        super().init_poolmanager(*args, **settings, ssl_context=context)
+        """As requests has it that an adapter gets a context of its own."""
+        super().init_poolmanager(*args, **settings, ssl_context=self._context)
+
+
+def _tls_context(fs: Any) -> ssl.SSLContext:
+    if getattr(fs, "_use_client_cert", False):
+        import gcsfs.core  # noqa: PLC0415 - loaded already, as it has made the file system
+
+        context: ssl.SSLContext = gcsfs.core._client_cert_ssl_context()  # noqa: SLF001
+        return context
+    return create_urllib3_context()
 
 
 def timeouts(configured: Any) -> tuple[float | None, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,27 +72,54 @@ def test_nobody_is_led_elsewhere(store: GcsStore, gcs_server: GcsServer, status:
     assert len(gcs_server.requests) == 1
 
 
-def test_proxies_of_the_environment(seen: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[Any] = []
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """URLs and settings of all requests, none of which comes through."""
+    found: list[Any] = []
 
     def send(self: Any, request: Any, **settings: Any) -> Any:
-        sent.append((request.url, settings))
+        found.append((request.url, settings))
         raise requests.ConnectionError
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
-    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "bundle.pem")
+    return found
+
+
+def head(options: dict[str, Any], key: str = "a") -> None:
     with (
-        GcsStore(URL, {"endpoint_url": "http://gcs.invalid", "token": "anon"}) as store,
+        GcsStore(URL, {"endpoint_url": "http://gcs.invalid", "token": "anon", **options}) as store,
         pytest.raises(StorageError),
     ):
-        store.head("a b%?#é")
-    (url, settings), *_ = sent
-    assert url.startswith("http://gcs.invalid/storage/v1/b/bucket/o/run%2Fa%20b%25%3F%23%C3%A9?fields=")
-    assert settings["proxies"]["http"] == "http://proxy.invalid:3128"
-    assert settings["verify"] == "bundle.pem"
+        store.head(key)
+
+
+def test_names_go_out_as_they_are_quoted(sent: list[Any]) -> None:
+    head({}, "a b%?#é/c")
+    ((url, settings),) = sent
+    assert url.startswith("http://gcs.invalid/storage/v1/b/bucket/o/run%2Fa%20b%25%3F%23%C3%A9%2Fc?fields=")
     assert settings["timeout"] == (10, 60)
-    assert len(sent) == 1
+
+
+def test_proxies_and_certificates_of_the_environment(sent: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "bundle.pem")
+    head({})
+    head({"session_kwargs": {"proxy": "http://other.invalid:3128"}})
+    assert [settings["proxies"]["http"] for _, settings in sent] == [
+        "http://proxy.invalid:3128",
+        "http://other.invalid:3128",
+    ]
+    assert [settings["verify"] for _, settings in sent] == ["bundle.pem"] * 2
+
+
+def test_the_client_certificate_that_google_auth_has(store: GcsStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gcsfs.core
+
+    context = ssl.create_default_context()
+    monkeypatch.setattr(gcsfs.core, "_client_cert_ssl_context", lambda: context, raising=False)
+    monkeypatch.setattr(store._fs(), "_use_client_cert", True, raising=False)
+    pools: Any = store._http.get()._session.get_adapter("https://")
+    assert pools.poolmanager.connection_pool_kw["ssl_context"] is context
 
 
 def test_a_store_that_was_closed_opens_again(store: GcsStore) -> None:
