@@ -11,6 +11,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import errno
+import inspect
 import re
 import ssl
 import traceback
@@ -62,6 +63,8 @@ _NETWORK_PACKAGES = frozenset(
 _BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _NOT_PASSING = re.compile("Auth|Certificate|InvalidURL|InvalidSchema|HostKey|Permission")
 
+_SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
 _SECRET_LENGTH = 6  # shorter option values ("eu", "true") are words, and would blank out the message
 _USER_INFO = re.compile(r"://[^/\s]*@")
 _QUERY = re.compile(r"(://[^\s?]*)\?[^\s'\"]*")
@@ -90,7 +93,8 @@ def _let_go(error: BaseException) -> None:
             caller: FrameType | None = frame
             with contextlib.suppress(RuntimeError):  # it is still running, and so are those that called it
                 while caller is not None:
-                    caller.clear()
+                    if not caller.f_code.co_flags & _SUSPENDABLE:  # to clear one that waits would be to end it
+                        caller.clear()
                     caller = caller.f_back
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import http.client
 import io
 import os
 import pickle
@@ -68,6 +69,7 @@ def test_from_status(status: int, expected: type[Exception]) -> None:
         (OSError(errno.EIO, "x"), errors.StorageError),
         (TimeoutError(), errors.StorageUnavailableError),
         (asyncio.TimeoutError(), errors.StorageUnavailableError),
+        (http.client.IncompleteRead(b""), errors.StorageUnavailableError),
         (ImportError("paramiko"), errors.MissingDependencyError),
         (NotImplementedError(), errors.UnsupportedError),
         (RuntimeError("odd"), errors.StorageError),
