@@ -23,7 +23,7 @@ _OPTIONS: dict[str, Any] = {
     "use_listings_cache": False,
     "asynchronous": True,  # it makes no requests, so it needs no thread to make them on
     "config_kwargs": {
-        # RetryingStore retries, and it alone: botocore's five attempts under its five would be 25 requests each.
+        # RetryingStore retries, and it alone: botocore's five attempts under its six would be 30 requests each.
         "retries": {"mode": "standard", "total_max_attempts": 1},
         # We send a CRC-32C with every byte; a SHA-256 over the payload on top is half the CPU time of an upload.
         "s3": {"payload_signing_enabled": False},
@@ -85,10 +85,8 @@ class S3Client(FsspecStore):
         Raises:
             UnsupportedError: botocore is too old for the conditions.
         """
-        reader = None
         if body is not None:
-            reader = PayloadReader(body)
-            arguments |= {"Body": reader, "ChecksumCRC32C": crc32c_base64(body)}
+            arguments |= {"Body": PayloadReader(body), "ChecksumCRC32C": crc32c_base64(body)}
         with self._errors(key):
             if conditions:
                 self._check_known(verb, conditions)
@@ -100,12 +98,12 @@ class S3Client(FsspecStore):
 
         As in s3fs, what an operation does not know is left out.
         """
-        fs, client = self._fs(), self._client.get()
-        along = {**fs.s3_additional_kwargs, **fs.req_kw}
-        known = self._known(verb)
-        extra = {name: value for name, value in along.items() if not (name == "RequestPayer" and value is None)}
-        sent = {**extra, "Bucket": self._bucket, **arguments}
-        reply: Mapping[str, Any] = getattr(client, verb)(**{name: sent[name] for name in sent if name in known})
+        fs, known = self._fs(), self._known(verb)
+        sent = {**fs.s3_additional_kwargs, **fs.req_kw, "Bucket": self._bucket, **arguments}
+        if sent.get("RequestPayer", "") is None:  # so written to take back what was said for all
+            del sent["RequestPayer"]
+        call = getattr(self._client.get(), verb)
+        reply: Mapping[str, Any] = call(**{name: value for name, value in sent.items() if name in known})
         return reply
 
     def _known(self, verb: str) -> Mapping[str, Any]:

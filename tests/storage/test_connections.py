@@ -192,7 +192,7 @@ def connections(store: Any) -> int:
     if isinstance(store, S3Store):
         manager = store._client.get()._endpoint.http_session._manager
     else:
-        manager = store._http.get()._session.get_adapter("http://").poolmanager
+        manager = store._http.get()._adapter.poolmanager
     (pool,) = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 - it refuses to be iterated
     return int(pool.num_connections)
 
