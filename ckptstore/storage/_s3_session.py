@@ -1,7 +1,7 @@
 """The botocore client that an s3fs file system describes, and what it is told to do otherwise than by default.
 
 s3fs makes one of aiobotocore's of the same attributes (`S3FileSystem.set_session`). This one blocks its thread, and so
-spends a third of the CPU time on a byte.
+takes half the CPU time for a download.
 """
 
 from __future__ import annotations
