@@ -45,7 +45,7 @@ class PayloadReader:
     """
 
     def __init__(self, payload: Payload) -> None:
-        self._views: Sequence[memoryview] = payload.buffers
+        self._views = tuple(payload.buffers)  # of a lazy payload they are made here
         self._ends = list(itertools.accumulate(view.nbytes for view in self._views))
         self._size = payload.nbytes
         self._position = 0

@@ -31,7 +31,7 @@ from ckptstore.testing.store_suite import PayloadError, keys_of, read
 from ckptstore.testing.upload_tests import UploadTests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LITERAL_KEYS = [
     "a*b",
@@ -128,6 +128,20 @@ class StoreTests(ConditionalTests, CopyTests, MappingTests, UploadTests):
         meta = store.put("many", Payload(buffers))
         assert self.raw_get("many") == b"".join(buffers)
         assert meta.size == sum(map(len, buffers))
+
+    def test_put_of_buffers_that_are_made_when_they_are_asked_for(self, store: Store) -> None:
+        class Made:
+            def __iter__(self) -> Iterator[memoryview]:
+                return (memoryview(bytes([n % 256]) * (1 + n)) for n in range(1000))
+
+        data = b"".join(Made())
+        payload = Payload.lazy(Made(), len(data))
+        for _ in range(2):
+            store.put("made", payload)
+            assert self.raw_get("made") == data
+        if store.capabilities.create_only:
+            store.create("created", payload)
+            assert self.raw_get("created") == data
 
     def test_put_takes_buffers_of_any_element(self, store: Store) -> None:
         numbers = array.array("d", [1.5, -2.0])
