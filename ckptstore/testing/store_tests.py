@@ -140,7 +140,7 @@ class StoreTests(ConditionalTests, CopyTests, MappingTests, UploadTests):
             store.put("made", payload)
             assert self.raw_get("made") == data
         if store.capabilities.create_only:
-            store.create("created", payload)
+            store.create("created", payload, tag="mine")
             assert self.raw_get("created") == data
 
     def test_put_takes_buffers_of_any_element(self, store: Store) -> None:
