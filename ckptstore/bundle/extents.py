@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ from ckptstore.errors import DataLossError, UnsupportedError, located
 from ckptstore.format import tensor
 from ckptstore.format.checksum import combine, crc32c, mask
 from ckptstore.format.entry import BundleEntry
+from ckptstore.format.rows import Integers
 
 PIECE = 16 << 20
 """Bytes that are read, and checked while they are still in the processor's cache, by one thread at a time."""
 
-_SMALL = 64 << 10  # tensors up to this size share memory with their neighbours in the file ...
-_SHARED = 1 << 20  # ... up to so much, which stays as long as one of them does
+_SMALL = 64 << 10  # tensors up to this size are read together with their neighbours in the file ...
+_SHARED = 2 << 20  # ... up to so many bytes
+_ARENA = 32 << 20  # bytes of memory that small tensors share
+_LINE = 64  # bytes; a multiple of every element's
 _MOST_AXES = 16  # of tensors that are the rows of one array; numpy has a limit, which older ones have at 32
 _AT_ONCE = min(4, os.cpu_count() or 1)
 _NONE: Mapping[int, memoryview] = {}
@@ -99,9 +103,10 @@ def lay_out(
     order, placed = entries.in_place()
     extents: list[Extent] = []
     arrays: list[np.ndarray[Any, Any]] = []
+    arena = _Arena(placed)
     for first, last in _groups(placed, maps):
         if last - first > 1:
-            extent = _shared(placed[first:last], maps)
+            extent = _shared(placed[first:last], maps, arena)
             arrays += extent.views
         else:
             extent, array = alone(*placed[first], maps)
@@ -113,25 +118,39 @@ def lay_out(
 
 
 def _groups(entries: Entries, maps: Mapping[int, memoryview]) -> Iterator[tuple[int, int]]:
-    """Which entries, from one number up to another, have memory together."""
+    """Which entries, from one number up to another, are read together: small neighbours, in line for their types."""
     columns = entries.columns
+    if not len(entries):
+        return
     items = columns.by_kind([dtype.itemsize for dtype, _ in columns.types])
-    first, start, end, shard = 0, 0, -1, -1
-    out_of_line = np.isin(columns.shards, [*maps]) & (columns.offsets % items != 0)
-    rows = zip(
-        *(column.tolist() for column in (columns.shards, columns.offsets, columns.sizes, items, out_of_line)),
-        strict=True,
-    )
-    for number, (where, offset, size, item, alone_) in enumerate(rows):
-        adjacent = offset == end and where == shard and 0 < size <= _SMALL and offset + size - start <= _SHARED
-        if not adjacent or (offset - start) % item or alone_:
-            if number:
-                yield first, number
-            first, start, shard = number, offset, where
-        # What is large, or of no bytes, or alone for another reason, has no neighbours.
-        end = offset + size if 0 < size <= _SMALL and not alone_ else -1
-    if len(entries):
-        yield first, len(entries)
+    ends = columns.offsets + columns.sizes
+    # What is large, or of no bytes, or out of line in its map, has no neighbours.
+    social = (columns.sizes > 0) & (columns.sizes <= _SMALL)
+    social &= ~(np.isin(columns.shards, [*maps]) & (columns.offsets % items != 0))
+    next_to = social[1:] & social[:-1] & (columns.offsets[1:] == ends[:-1]) & (np.diff(columns.shards) == 0)
+    cuts = [0, *(np.flatnonzero(~next_to) + 1).tolist(), len(entries)]
+    for first, last in pairwise(cuts):
+        begin = first
+        mixed = bool((items[first:last] != items[first]).any())
+        while begin < last:
+            start = columns.offsets[begin]
+            stop = max(begin + int(np.searchsorted(ends[begin:last], start + _SHARED, side="right")), begin + 1)
+            if mixed:
+                stop = _in_line_up_to(columns.offsets, items, begin, stop)
+            yield begin, stop
+            begin = stop
+
+
+def _in_line_up_to(offsets: Integers, items: Integers, begin: int, stop: int) -> int:
+    """The first entry that is out of line in memory that begins with the one at `begin`; `stop` if there is none."""
+    first, step = begin, 16
+    while first < stop:  # in ever longer looks: there may be many that end soon
+        look = slice(first, min(first + step, stop))
+        wrong = np.flatnonzero((offsets[look] - offsets[begin]) % items[look])
+        if len(wrong):
+            return first + int(wrong[0])
+        first, step = first + step, 4 * step
+    return stop
 
 
 def _in_line(entry: BundleEntry) -> bool:
@@ -139,14 +158,38 @@ def _in_line(entry: BundleEntry) -> bool:
     return entry.offset % entry.dtype.itemsize == 0
 
 
-def _shared(entries: Entries, maps: Mapping[int, memoryview]) -> Extent:
+class _Arena:
+    """Memory for small tensors, taken in large pieces.
+
+    Fresh memory is most of what a restore of small tensors takes. From 4 MiB on numpy asks for huge pages, which halves
+    it. A piece stays as long as one of the tensors in it.
+
+    Args:
+        entries: The tensors, among them all those that memory will be taken for.
+    """
+
+    def __init__(self, entries: Entries) -> None:
+        sizes = entries.columns.sizes
+        self._wanted = int(sizes[sizes <= _SMALL].sum())
+        self._free = np.empty(0, np.uint8)
+
+    def take(self, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Memory of so many bytes, aligned for every type."""
+        if size > len(self._free):
+            self._free = np.empty(max(size, min(self._wanted, _ARENA)), np.uint8)
+        taken, self._free = self._free[:size], self._free[-(-size // _LINE) * _LINE :]
+        self._wanted -= size
+        return taken
+
+
+def _shared(entries: Entries, maps: Mapping[int, memoryview], arena: _Arena) -> Extent:
     """One piece of memory for neighbours, and its views."""
     columns = entries.columns
     shard, base = int(columns.shards[0]), int(columns.offsets[0])
     size = int(columns.offsets[-1] + columns.sizes[-1]) - base
     mapped = shard in maps
     # The array of the memory is made even so: a view of it takes less time than one of a memoryview.
-    memory = np.frombuffer(maps[shard], np.uint8, size, base) if mapped else np.empty(size, np.uint8)
+    memory = np.frombuffer(maps[shard], np.uint8, size, base) if mapped else arena.take(size)
     dtype, shape = columns.types[columns.kinds[0]]
     if 0 < len(shape) < _MOST_AXES and (columns.kinds == columns.kinds[0]).all():  # then numpy makes the views
         views = [*memory.view(dtype.numpy).reshape(-1, *shape)]
@@ -188,7 +231,8 @@ def fetch(
     """
     if read is None and not verify:
         return
-    pieces = [*_pieces(extents)]
+    total = sum(extent.data.nbytes for extent in extents)
+    pieces = [*_pieces(extents, PIECE if concurrency else min(PIECE, max(total // (4 * _AT_ONCE), _SHARED)))]
     done: list[list[tuple[int, int, int]]] | None = [[] for _ in extents] if verify else None
     work = [partial(_do, extents, piece, read, path, done) for piece in pieces]
     threads = min(len(work), concurrency if concurrency and read is not None else _AT_ONCE)
@@ -215,14 +259,16 @@ class _Piece:
     cuts: list[tuple[int, int, int]] = field(default_factory=list)
 
 
-def _pieces(extents: Sequence[Extent]) -> Iterator[_Piece]:
+def _pieces(extents: Sequence[Extent], most: int) -> Iterator[_Piece]:
+    """What to read in one go each, of up to `most` bytes. What several tensors share is not cut."""
     piece: _Piece | None = None
     for number in sorted(range(len(extents)), key=lambda n: (extents[n].shard, extents[n].offset)):
         extent = extents[number]
         size = extent.data.nbytes
-        for start in range(0, size, PIECE) if size else (0,):
-            stop = min(start + PIECE, size)
-            if piece is not None and (piece.shard != extent.shard or piece.size + stop - start > PIECE):
+        step = most if len(extent.parts) == 1 else max(size, 1)
+        for start in range(0, size, step) if size else (0,):
+            stop = min(start + step, size)
+            if piece is not None and (piece.shard != extent.shard or piece.size + stop - start > most):
                 yield piece
                 piece = None
             if piece is None:

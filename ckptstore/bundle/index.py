@@ -22,9 +22,6 @@ from ckptstore.format.table import TableReader
 _MANY = 256  # tensors that are looked up at once, from which on the index is read whole and not block by block
 
 
-_SPECIAL = ("", "\x00")  # what the names of the header and of pieces begin with
-
-
 @dataclass(frozen=True)
 class _Contents:
     """What the index has: names, their entries, and those that the columns do not tell of."""
@@ -41,7 +38,10 @@ class _Contents:
     def without(self, dropped: Collection[int]) -> _Contents:
         """The others."""
         kept = np.delete(np.arange(len(self.names)), [*dropped])
-        return _Contents([self.names[row] for row in kept.tolist()], self.columns.take(kept), self.odd[kept])
+        names = [*self.names]
+        for row in sorted(dropped, reverse=True):  # few, but for a checkpoint of nothing but pieces
+            del names[row]
+        return _Contents(names, self.columns.take(kept), self.odd[kept])
 
 
 class BundleIndex:
@@ -134,7 +134,8 @@ class BundleIndex:
 
     def _find_many(self, names: Collection[str]) -> tuple[Entries, dict[str, BundleEntry]]:
         contents = self._all()
-        if contents.names == names:
+        whole = contents.names == names
+        if whole:
             rows = np.arange(len(contents.names))
         else:
             wanted = [contents.rows.get(name, -1) for name in names]
@@ -151,7 +152,7 @@ class BundleIndex:
             if entry is not None:
                 others[name] = entry
         if not apart.any():
-            return Entries([contents.names[row] for row in rows.tolist()], columns), others
+            return Entries(contents.names if whole else [contents.names[row] for row in rows.tolist()], columns), others
         return Entries([contents.names[row] for row in rows[~apart].tolist()], columns.take(~apart)), others
 
     def _all(self) -> _Contents:
@@ -161,13 +162,14 @@ class BundleIndex:
                 names: list[str] = []
                 columns: list[EntryColumns] = []
                 odd: list[Flags] = []
+                special: list[int] = []
                 for block in self._table.blocks():
                     part = _rows_of(block)
+                    special += (len(names) + np.flatnonzero(part[3])).tolist()
                     names += part[0]
                     columns.append(part[1])
                     odd.append(part[2])
                 contents = _Contents(names, concatenate(columns), np.concatenate([*odd, np.zeros(0, np.bool_)]))
-                special = [row for row, name in enumerate(names) if name[:1] in _SPECIAL]
                 # The header is no tensor, and neither are the pieces of one.
                 pieces = self._piece_keys([_key(names[row]) for row in special])
                 dropped = {row for row in special if not names[row] or _key(names[row]) in pieces}
@@ -248,14 +250,19 @@ def box_in(piece: TensorSlice, shape: tuple[int, ...]) -> Box:
         raise DataLossError(error.message) from error
 
 
-def _rows_of(block: BlockRows | dict[bytes, bytes]) -> tuple[list[str], EntryColumns, Flags]:
-    """The names of a block's entries, the entries, and which of them the columns do not tell of."""
+def _rows_of(block: BlockRows | dict[bytes, bytes]) -> tuple[list[str], EntryColumns, Flags, Flags]:
+    """The names of a block's entries, the entries, which of them the columns do not tell of, and which may be special.
+
+    Those are the header, whose key is empty, and pieces of tensors, whose keys begin with a zero.
+    """
     if isinstance(block, BlockRows):
-        return _names(block.keys), *decode_columns(block.data, block.starts, block.stops)
+        entries = decode_columns(block.data, block.starts, block.stops)
+        return _names(block.keys), *entries, block.keys.data[:, 0] == 0
     data = np.frombuffer(b"".join(block.values()) + bytes(4), np.uint8)
     stops = np.cumsum([len(value) for value in block.values()], dtype=np.int64)
     starts = stops - np.array([len(value) for value in block.values()], np.int64)
-    return [text(key) for key in block], *decode_columns(data, starts, stops)
+    special = np.array([key[:1] in (b"", b"\x00") for key in block], np.bool_)
+    return [text(key) for key in block], *decode_columns(data, starts, stops), special
 
 
 def _names(keys: Rows) -> list[str]:

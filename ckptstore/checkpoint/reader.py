@@ -186,6 +186,10 @@ class CheckpointReader(Mapping[str, LazyArray]):
             UnsupportedError: A variant is among them.
         """
         check = self._verify if verify is None else as_verify(verify)
+        if names is None and assignment_map is None and strict and not self._has_objects:
+            all_names = self._source.names()
+            report = RestoreReport(self.path, used=tuple(zip(all_names, all_names, strict=True)))
+            return Restored(self._read(all_names, read_only, check), report)
         if isinstance(names, Iterable) and not isinstance(names, str):
             names = list(names)
         pairs = None if assignment_map is None else as_pairs(assignment_map)
@@ -228,7 +232,7 @@ class CheckpointReader(Mapping[str, LazyArray]):
         fill(into)
         return Restored(out, plan.report)
 
-    def _read(self, keys: list[str], read_only: bool, verify: Verify) -> Mapping[str, Any]:
+    def _read(self, keys: list[str], read_only: bool, verify: Verify) -> dict[str, Any]:
         if verify != "lazy":
             return self._source.read(keys, verify=verify, read_only=read_only)
         mapped = self._source.mapped(keys)

@@ -54,18 +54,17 @@ def entry_rows(block: bytes) -> BlockRows | None:
     width = max(int(lengths.max()), 1)
     if len(order) * width > _MOST_CELLS:
         return None
+    columns = np.arange(width)
+    places = (key_starts - shared)[order][:, None] + columns
+    data_of = np.where(columns < lengths[:, None], data[np.clip(places, 0, len(data) - 1)], np.uint8(0))
+    keys = Rows(data_of, np.zeros_like(lengths), lengths)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    keys = Rows(np.zeros((len(order), width), np.uint8), np.zeros_like(lengths), lengths)
-    columns = np.arange(width)
     done = 0
-    for _, common, begins, ends, _ in steps:
+    for _, common, *_ in steps:  # the shared bytes come from the line before, which the step before has completed
         lines = rank[done : done + len(common)]
         done += len(common)
-        unshared = np.minimum(begins[:, None] + (columns - common[:, None]), len(data) - 1)
-        fresh = np.where(columns < (common + ends - begins)[:, None], data[unshared], np.uint8(0))
-        # The line before is of the same run, and complete, or (at a restart) not looked at.
-        keys.data[lines] = np.where(columns < common[:, None], keys.data[lines - 1], fresh)
+        keys.data[lines] = np.where(columns < common[:, None], keys.data[lines - 1], keys.data[lines])
     if not ascending(keys, common_prefixes(keys)).all():
         return None
     return BlockRows(data, keys, value_starts[order], stops[order])

@@ -56,12 +56,44 @@ def test_no_array_is_out_of_line(store):
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_memory_is_shared_up_to_a_bound(store):
+def test_memory_is_shared_up_to_a_bound(store, monkeypatch):
+    monkeypatch.setattr(extents, "_ARENA", 1 << 20)
+    monkeypatch.setattr(extents, "_SHARED", 1 << 19)
     items = {f"t{i:03d}": np.zeros(8192, np.float32) for i in range(100)}  # 3.1 MiB
     found = written(store, items).read(items)
     bases = {id(array.base): array.base for array in found.values()}
     assert 3 < len(bases) < 10
     assert max(base.nbytes for base in bases.values()) <= 1 << 20
+
+
+def test_small_tensors_of_some_megabytes_share_one_piece_of_memory(store):
+    items = {f"t{i:03d}": np.full(8192, i, np.float32) for i in range(100)}
+    found = written(store, items).read(items)
+    assert len({id(array.base) for array in found.values()}) == 1
+    assert all((found[name] == array).all() for name, array in items.items())
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_tensors_of_all_sizes_and_types_side_by_side(tmp_path, monkeypatch, seed, read_only):
+    monkeypatch.setattr(extents, "_SHARED", 4096)
+    monkeypatch.setattr(extents, "_ARENA", 20_000)
+    source = np.random.default_rng(seed)
+    types = [np.bool_, np.int8, np.float16, np.float32, np.float64, np.complex128]
+    items = {}
+    for number in range(600):
+        dtype = types[source.integers(len(types) if number % 100 < 50 else 2)]
+        shape = tuple(source.integers(0, 7, source.integers(0, 4))) if source.integers(50) else (30_000,)
+        items[f"t{source.integers(10**6):06d}"] = source.integers(0, 2, shape).astype(dtype)
+    reader = written(LocalStore(tmp_path), items)
+    names = [str(name) for name in source.permutation([*items])]
+    found = reader.read(names, read_only=read_only)
+    assert [*found] == names
+    for name, array in items.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
+        assert found[name].flags.aligned
+        assert found[name].flags.writeable is not read_only
 
 
 def test_large_tensors_are_cut_and_checked_whole(store, monkeypatch):
