@@ -56,15 +56,17 @@ def entry_rows(block: bytes) -> BlockRows | None:
         return None
     columns = np.arange(width)
     places = (key_starts - shared)[order][:, None] + columns
-    data_of = np.where(columns < lengths[:, None], data[np.clip(places, 0, len(data) - 1)], np.uint8(0))
-    keys = Rows(data_of, np.zeros_like(lengths), lengths)
+    keys = Rows(data.take(places, mode="clip"), np.zeros_like(lengths), lengths)
+    keys.data[columns >= lengths[:, None]] = 0
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     done = 0
     for _, common, *_ in steps:  # the shared bytes come from the line before, which the step before has completed
         lines = rank[done : done + len(common)]
         done += len(common)
-        keys.data[lines] = np.where(columns < common[:, None], keys.data[lines - 1], keys.data[lines])
+        most = int(common.max())
+        before = keys.data[lines - 1, :most]
+        keys.data[lines, :most] = np.where(columns[:most] < common[:, None], before, keys.data[lines, :most])
     if not ascending(keys, common_prefixes(keys)).all():
         return None
     return BlockRows(data, keys, value_starts[order], stops[order])
