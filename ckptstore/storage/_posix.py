@@ -167,19 +167,20 @@ def _batches(buffers: Iterable[memoryview]) -> Iterator[tuple[list[memoryview], 
 def _cut(buffers: Iterable[memoryview]) -> Iterator[tuple[list[memoryview], int]]:
     batch: list[memoryview] = []
     size = 0
+    alone = min(_ALONE, _MAX_CALL)
     for whole in buffers:
         buffer, count = whole, len(whole)
-        if batch and (count >= _ALONE or size + count > _MAX_CALL):
+        if batch and (count >= alone or size + count > _MAX_CALL):
             yield batch, size
             batch, size = [], 0
-        if count >= _ALONE:
+        if count >= alone:
             while count > _MAX_CALL:
                 yield [buffer[:_MAX_CALL]], _MAX_CALL
                 buffer = buffer[_MAX_CALL:]
                 count -= _MAX_CALL
         batch.append(buffer)
         size += count
-        if len(batch) == _MAX_BUFFERS or size >= _ALONE:
+        if len(batch) == _MAX_BUFFERS or size >= alone:
             yield batch, size
             batch, size = [], 0
     if batch:
