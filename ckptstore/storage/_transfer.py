@@ -58,7 +58,7 @@ class TransferStore(WrapperStore):
         inner: Store,
         *,
         part_size: int = 16 * _MIB,
-        concurrency: int = 16,
+        concurrency: int = 24,
         max_gap: int = _MIB,
         executor: Executor | None = None,
         journal: str | None = None,

@@ -46,7 +46,7 @@ def from_url(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | N
         url: A path, `file://` or `local://` (a local directory), `s3://bucket/prefix`, `gs://bucket/prefix`, or the URL
             of any other file system that fsspec knows.
         storage_options: What fsspec's file system of that scheme takes: `endpoint_url`, `profile`, `token` and so on.
-            For S3 and GCS also `max_concurrency`, the requests of a transfer under way at once (16), and
+            For S3 and GCS also `max_concurrency`, the requests of a transfer under way at once (24), and
             `default_block_size`, the bytes of a part or a ranged read (16 MiB).
 
     Raises:
