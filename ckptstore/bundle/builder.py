@@ -128,11 +128,13 @@ class BundleBuilder:
                 self.add(name, value)
             return
         keys = tensor_keys([*run])
-        if len({*keys}) < len(keys) or self._layout.has_any(keys) or self._partitioned:
+        if len({*keys}) < len(keys) or self._layout.has_any(keys) or not self._partitioned.keys().isdisjoint(keys):
+            seen: set[bytes] = set()
             for key, name in zip(keys, run, strict=True):
                 self._claim(key, name)
-                if keys.count(key) > 1:
+                if key in seen:  # two names that are the same in UTF-8
                     raise _named_twice(name)
+                seen.add(key)
         self._index = None
         arrays = [*run.values()]
         numbers = _Numbers(self._layout)

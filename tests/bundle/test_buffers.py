@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ckptstore.bundle import BundleReader, BundleWriter
+from ckptstore.bundle import BundleReader, BundleWriter, Partitioned
 from ckptstore.bundle.buffers import Buffers
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
 from ckptstore.storage import from_url
@@ -109,6 +109,22 @@ def test_a_name_among_many_that_is_there_already_is_refused_by_name():
     writer.add("0042", 1.0)
     with pytest.raises(InvalidArgumentError, match="'0042'"):
         writer.add_all(items)
+
+
+def test_small_tensors_beside_a_partitioned_one():
+    table = np.arange(20, dtype=np.float32).reshape(10, 2)
+    items = {"a": Partitioned.split(table, 3)} | {f"{n:04d}": np.full(10, n, np.float32) for n in range(100)}
+    store = MemoryStore()
+    writer = BundleWriter(store, "m")
+    writer.add_all(items)
+    with pytest.raises(InvalidArgumentError, match="'a'"):
+        writer.add_all({f"b{n}": np.zeros(1) for n in range(20)} | {"a": np.zeros(1)})
+    writer = BundleWriter(store, "m")
+    writer.add_all(items)
+    writer.finish()
+    found = BundleReader(store, "m").read([*items])
+    np.testing.assert_array_equal(found["a"], table)
+    assert all((found[f"{n:04d}"] == n).all() for n in range(100))
 
 
 def test_two_names_of_the_same_bytes_are_refused():
