@@ -86,7 +86,7 @@ class DataFiles:
     def load_small(self, *parts: Entries) -> dict[int, bytes]:
         """The data files of which little is wanted, and little more is there: one request each, and not two."""
         ends: dict[int, int] = {}
-        for part in parts:
+        for part in filter(None, parts):
             for shard, rows in part.by_shard():
                 columns = part.columns.take(rows)
                 # Claims that are not checked yet: a sum of two can have 64 bits.
@@ -121,7 +121,7 @@ class DataFiles:
             CheckpointNotFoundError: A file is not there.
         """
         claimed: Counter[int] = Counter()
-        for part in parts:
+        for part in filter(None, parts):
             for row in np.flatnonzero(part.wrong_sizes())[:1].tolist():
                 name, entry = part[row]
                 with located(self._index_path, name):

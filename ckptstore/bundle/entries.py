@@ -55,6 +55,8 @@ class Entries(Sequence[tuple[str, BundleEntry]]):
     def in_place(self) -> tuple[Integers, Entries]:
         """The same in the order of their places in the data files, and the number that each has here."""
         columns = self.columns
+        if len(self) <= 1:
+            return np.arange(len(self)), self
         order = np.lexsort((columns.offsets, columns.shards))
         if (order[1:] > order[:-1]).all():
             return order, self
@@ -63,7 +65,8 @@ class Entries(Sequence[tuple[str, BundleEntry]]):
     def by_shard(self) -> Iterator[tuple[int, Integers]]:
         """The data files that entries are in, each with the numbers of those that are."""
         shards = self.columns.shards
-        if not len(shards):
+        if len(shards) <= 1:
+            yield from ((int(shard), np.arange(1)) for shard in shards)
             return
         order = np.argsort(shards, kind="stable")
         cuts = np.flatnonzero(np.diff(shards[order])) + 1

@@ -120,7 +120,8 @@ def lay_out(
 def _groups(entries: Entries, maps: Mapping[int, memoryview]) -> Iterator[tuple[int, int]]:
     """Which entries, from one number up to another, are read together: small neighbours, in line for their types."""
     columns = entries.columns
-    if not len(entries):
+    if len(entries) <= 1:
+        yield from [(0, 1)] * len(entries)
         return
     items = columns.by_kind([dtype.itemsize for dtype, _ in columns.types])
     ends = columns.offsets + columns.sizes

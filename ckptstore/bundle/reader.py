@@ -142,7 +142,8 @@ class BundleReader:
         whole = Entries.of(plain)
         small = {} if read_only else self.files.load_small(numbers, whole)
         self.files.check(numbers, whole)
-        self.files.check(Entries.of([(name, part.entry) for name, parts in sliced.items() for part in parts]))
+        if sliced:
+            self.files.check(Entries.of([(name, part.entry) for name, parts in sliced.items() for part in parts]))
         for name, entry in plain:
             if entry.dtype.numpy is None:
                 self._require_numpy(name, entry)
