@@ -33,7 +33,13 @@ def make_executor(max_workers: int, name: str) -> Executor:
     return ThreadPoolExecutor(max_workers, thread_name_prefix=name)
 
 
-def run_all(executor: Executor | None, calls: Iterable[Callable[[], T]], *, window: int) -> list[T]:
+def run_all(
+    executor: Executor | None,
+    calls: Iterable[Callable[[], T]],
+    *,
+    window: int,
+    meanwhile: Callable[[], object] | None = None,
+) -> list[T]:
     """Runs every call and hands back their results, in the order of `calls`.
 
     Calls are taken from the iterable one by one, and only while fewer than `window` are under way: what a call holds
@@ -48,16 +54,23 @@ def run_all(executor: Executor | None, calls: Iterable[Callable[[], T]], *, wind
             this executor also works inline, since waiting for its own pool could last for ever.
         calls: Functions without arguments. They may be run in any order.
         window: The most calls under way at once, at least 1.
+        meanwhile: Something to do in this thread once the first calls are under way. An error of it counts like one of
+            a call.
     """
     if window < 1:
         raise InvalidArgumentError(f"window={window}; at least one call must be allowed at a time.")
     if executor is None or executor in _executors_here():
+        if meanwhile is not None:
+            meanwhile()
         return [call() for call in calls]
 
     results: dict[int, T] = {}
     pending: dict[Future[T], int] = {}
+    leisure = [] if meanwhile is None else [meanwhile]
 
     def collect() -> None:
+        while leisure:
+            leisure.pop()()
         done, _ = wait(pending, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=pending.__getitem__):  # of several errors, that of the earliest call
             results[pending[future]] = future.result()
@@ -72,7 +85,7 @@ def run_all(executor: Executor | None, calls: Iterable[Callable[[], T]], *, wind
                 results[number] = call()
             else:
                 pending[future] = number
-        while pending:
+        while pending or leisure:
             collect()
     except BaseException:
         wait([future for future in pending if not future.cancel()])

@@ -57,6 +57,33 @@ def test_the_error_is_raised_and_no_more_calls_are_taken(executor):
     assert len(taken) <= 10
 
 
+def test_something_is_done_once_while_calls_are_under_way(executor):
+    begun, done = threading.Event(), []
+    results = run_all(
+        executor,
+        [begun.set, *(lambda n=n: n for n in range(10))],
+        window=2,
+        meanwhile=lambda: done.append(begun.wait(10) if isinstance(executor, ThreadPoolExecutor) else True),
+    )
+    assert results == [None, *range(10)]
+    assert done == [True]
+    assert run_all(executor, [], window=1, meanwhile=lambda: done.append(2)) == []
+    assert done == [True, 2]
+
+
+def test_an_error_of_what_is_done_meanwhile_is_raised_when_nothing_is_running_any_more(executor):
+    running = []
+
+    def call():
+        running.append(1)
+        time.sleep(0.01)
+        running.pop()
+
+    with pytest.raises(ZeroDivisionError):
+        run_all(executor, [call] * 4, window=4, meanwhile=lambda: 1 / 0)
+    assert not running
+
+
 def test_an_error_of_the_iterable_is_raised(executor):
     def calls():
         yield lambda: None

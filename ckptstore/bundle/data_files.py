@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from errno import EFBIG
 
@@ -120,7 +120,7 @@ class DataFiles:
             DataLossError: It cannot be true.
             CheckpointNotFoundError: A file is not there.
         """
-        claimed: Counter[int] = Counter()
+        claimed: defaultdict[int, float] = defaultdict(float)
         for part in filter(None, parts):
             for row in np.flatnonzero(part.wrong_sizes())[:1].tolist():
                 name, entry = part[row]
@@ -138,13 +138,13 @@ class DataFiles:
                             "restore another checkpoint",
                             offset=entry.offset,
                         )
-                claimed[shard] += sum(columns.sizes.tolist())
+                claimed[shard] += float(columns.sizes.sum(dtype=np.float64))  # which does not wrap around
         for shard, size in claimed.items():
             meta = self.meta(shard)
             if size > _MAX_OVERLAP * meta.size + _SLACK:
                 path = self._store.path(meta.key)
                 raise DataLossError(
-                    f"{path}: the index claims {size} bytes of the file's {meta.size}; it is damaged or forged",
+                    f"{path}: the index claims {size:.0f} bytes of the file's {meta.size}; it is damaged or forged",
                     path=path,
                 )
 

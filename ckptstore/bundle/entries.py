@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 
-from ckptstore.format.checksum import crc32c, mask_all
 from ckptstore.format.columns import EntryColumns
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.rows import Flags, Integers
@@ -65,8 +64,10 @@ class Entries(Sequence[tuple[str, BundleEntry]]):
     def by_shard(self) -> Iterator[tuple[int, Integers]]:
         """The data files that entries are in, each with the numbers of those that are."""
         shards = self.columns.shards
-        if len(shards) <= 1:
-            yield from ((int(shard), np.arange(1)) for shard in shards)
+        if not len(shards):
+            return
+        if (shards == shards[0]).all():
+            yield int(shards[0]), np.arange(len(shards))
             return
         order = np.argsort(shards, kind="stable")
         cuts = np.flatnonzero(np.diff(shards[order])) + 1
@@ -82,16 +83,6 @@ class Entries(Sequence[tuple[str, BundleEntry]]):
         elements = self.columns.by_kind([min(math.prod(shape), _MOST) for _, shape in types])
         sizes = self.columns.sizes
         return np.where(known, sizes != claimed, (sizes < elements) & ((sizes > 0) | (elements > 0)))
-
-    def first_damaged(self, arrays: Sequence[Any]) -> tuple[int, int] | None:
-        """The number of the first tensor whose bytes are not those of its checksum, and what they come to, masked.
-
-        Args:
-            arrays: The bytes of each: any contiguous buffers.
-        """
-        found = mask_all(list(map(crc32c, arrays)))
-        wrong = np.flatnonzero(found != self.columns.crcs)[:1].tolist()
-        return (wrong[0], int(found[wrong[0]])) if wrong else None
 
 
 def _bits63(number: int) -> int:

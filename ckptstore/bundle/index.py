@@ -108,11 +108,11 @@ class BundleIndex:
         with located(self.path, name):
             return self._decode(value)
 
-    def find(self, names: Collection[str]) -> tuple[Entries, dict[str, BundleEntry]]:
+    def find(self, names: list[str]) -> tuple[Entries, dict[str, BundleEntry]]:
         """The entries of those of some tensors that are there.
 
         Args:
-            names: Which; each once.
+            names: Which; one that is there twice counts once.
 
         Returns:
             Those that are numbers and stored whole, in the order of their names as given, and all others, by name.
@@ -124,7 +124,7 @@ class BundleIndex:
             return self._find_many(names)
         plain: list[tuple[str, BundleEntry]] = []
         others: dict[str, BundleEntry] = {}
-        for name in names:
+        for name in dict.fromkeys(names):
             entry = self.get(name)
             if entry is not None and entry.dtype.itemsize and not entry.slices:
                 plain.append((name, entry))
@@ -132,13 +132,13 @@ class BundleIndex:
                 others[name] = entry
         return Entries.of(plain), others
 
-    def _find_many(self, names: Collection[str]) -> tuple[Entries, dict[str, BundleEntry]]:
+    def _find_many(self, names: list[str]) -> tuple[Entries, dict[str, BundleEntry]]:
         contents = self._all()
         whole = contents.names == names
         if whole:
             rows = np.arange(len(contents.names))
         else:
-            wanted = [contents.rows.get(name, -1) for name in names]
+            wanted = [contents.rows.get(name, -1) for name in dict.fromkeys(names)]
             rows = np.array([row for row in wanted if row >= 0], np.int64)
         apart = contents.odd[rows]
         columns = contents.columns.take(rows)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ckptstore.bundle.extents import alone, fetch
+from ckptstore.bundle.extents import alone
+from ckptstore.bundle.fetching import fetch
 from ckptstore.bundle.source import TensorInfo
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.slices import Box
@@ -83,10 +84,11 @@ class MappedTensors:
     def _read(self, name: str) -> np.ndarray[Any, Any]:
         with self._lock:
             if name not in self._checked:
-                extent, array = alone(name, self._entries[name], self._maps)
+                extent = alone(name, self._entries[name], self._maps)
                 if not extent.mapped:  # out of line for its type: no array can be made of it in place
                     extent.data[:] = self._maps[extent.shard][extent.offset :][: extent.data.nbytes]
                 fetch([extent], None, self._files.__getitem__, verify=True)
+                (array,) = extent.arrays()
                 array.flags.writeable = False
                 self._checked[name] = array
         return self._checked[name]

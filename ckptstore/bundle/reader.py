@@ -7,7 +7,7 @@ taken, checksums before anything is handed over.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from ckptstore.bundle import extents
 from ckptstore.bundle.data_files import DataFiles
 from ckptstore.bundle.entries import Entries
 from ckptstore.bundle.extents import Extent
+from ckptstore.bundle.fetching import fetch, whole_files
 from ckptstore.bundle.index import BundleIndex, box_in, text
 from ckptstore.bundle.index_file import IndexFile
 from ckptstore.bundle.mapped import MappedTensors
@@ -121,18 +122,10 @@ class BundleReader:
             CheckpointNotFoundError: A data file is gone.
             UnsupportedError: One is a variant or resource.
         """
-        wanted = list(dict.fromkeys(names))
+        wanted = list(names)
         numbers, others = self.index.find(wanted)
         if len(numbers) + len(others) < len(wanted):
-            there = {*numbers.names, *others}
-            missing = tuple(name for name in wanted if name not in there)
-            raise TensorNotFoundError(
-                f"{self.path} has no tensor {', '.join(map(repr, missing[:20]))}"
-                + (f" and {len(missing) - 20} more" if len(missing) > 20 else ""),
-                path=self.path,
-                name=missing[0],
-                missing=missing,
-            )
+            self._require_all(wanted, {*numbers.names, *others})
         plain = [item for item in others.items() if not item[1].slices]
         sliced = {
             name: self._plan_slices(name, entry, tuple((0, size) for size in entry.shape))
@@ -149,8 +142,14 @@ class BundleReader:
                 self._require_numpy(name, entry)
         # Strings, that is; or numbers whose entries are spelled as nobody spells them, which can be decoded, too.
         strings = [extents.encoded(name, entry) for name, entry in plain]
-        extent, out = extents.lay_out(numbers, self._maps(numbers) if read_only else {})
-        self._fetch([*extent, *strings], verify, small)
+        _, placed = numbers.in_place()
+        memory = extents.lay_out(placed, self._maps(numbers) if read_only else {})
+        out: dict[str, np.ndarray[Any, Any]] = {}
+
+        def name_arrays() -> None:
+            out.update(zip(placed.names, (array for extent in memory for array in extent.arrays()), strict=True))
+
+        self._fetch([*memory, *strings], verify, small, name_arrays)
         if self.header.big_endian:
             for array in out.values():
                 tensor.to_native(array, big_endian=True)
@@ -161,7 +160,7 @@ class BundleReader:
         if read_only:
             for array in out.values():
                 array.flags.writeable = False
-        return {name: out[name] for name in wanted} if others else out
+        return {name: out[name] for name in wanted} if others or placed is not numbers else out
 
     def mapped(self, names: Iterable[str]) -> MappedTensors:
         """Those of some tensors whose files can be mapped into memory: what they are is checked, their bytes not yet.
@@ -169,7 +168,7 @@ class BundleReader:
         Raises:
             DataLossError, CheckpointNotFoundError: As in `read`.
         """
-        numbers, _ = self.index.find([*dict.fromkeys(names)])
+        numbers, _ = self.index.find(list(names))
         maps = self._maps(numbers)
         columns = numbers.columns
         numbers = numbers.take(np.flatnonzero((columns.sizes > 0) & np.isin(columns.shards, [*maps])))
@@ -256,6 +255,17 @@ class BundleReader:
         """The data files that entries are in, as memory, as far as they can be used so."""
         return {} if self.header.big_endian else self.files.maps(entries)
 
+    def _require_all(self, wanted: Sequence[str], there: Collection[str]) -> None:
+        missing = tuple(name for name in dict.fromkeys(wanted) if name not in there)
+        if missing:  # and not only some that are asked for twice
+            raise TensorNotFoundError(
+                f"{self.path} has no tensor {', '.join(map(repr, missing[:20]))}"
+                + (f" and {len(missing) - 20} more" if len(missing) > 20 else ""),
+                path=self.path,
+                name=missing[0],
+                missing=missing,
+            )
+
     def _require_numpy(self, name: str, entry: BundleEntry) -> None:
         if entry.dtype.numpy is None:
             raise UnsupportedError(
@@ -265,13 +275,20 @@ class BundleReader:
                 name=name,
             )
 
-    def _fetch(self, wanted: list[Extent], verify: bool, small: Mapping[int, bytes] | None = None) -> None:
-        extents.fetch(
+    def _fetch(
+        self,
+        wanted: list[Extent],
+        verify: bool,
+        small: Mapping[int, bytes] | None = None,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> None:
+        fetch(
             wanted,
-            extents.whole_files(small, self.files.read_into) if small else self.files.read_into,
+            whole_files(small, self.files.read_into) if small else self.files.read_into,
             self.files.path,
             verify=verify,
             concurrency=self._store.capabilities.concurrency,
+            meanwhile=meanwhile,
         )
 
     def _decode(self, extent: Extent, verify: bool) -> np.ndarray[Any, Any]:
@@ -315,20 +332,20 @@ class BundleReader:
                 name=name,
             )
         out = tensor.new_array(box_shape(box), full.dtype)
-        whole: list[tuple[Extent, np.ndarray[Any, Any] | None, _Part]] = []
+        whole: list[tuple[Extent, _Part]] = []
         for part in parts:
             if not part.entry.dtype.itemsize:
-                whole.append((extents.encoded(name, part.entry), None, part))
+                whole.append((extents.encoded(name, part.entry), part))
             elif part.common == part.box:
-                whole.append((*extents.alone(name, part.entry), part))
+                whole.append((extents.alone(name, part.entry), part))
             else:
                 inner = tuple((a - c, b - c) for (a, b), (c, _) in zip(part.common, part.box, strict=True))
                 out[within(part.common, box)] = self._read_part(part.entry, inner)
-        self._fetch([extent for extent, _, _ in whole], verify)
-        for extent, array, part in whole:
-            if array is not None:
-                tensor.to_native(array, self.header.big_endian)
-            value = self._decode(extent, verify) if array is None else array
+        self._fetch([extent for extent, _ in whole], verify)
+        for extent, part in whole:
+            value = self._decode(extent, verify) if extent.array is None else extent.array
+            if extent.array is not None:
+                tensor.to_native(value, self.header.big_endian)
             out[within(part.common, box)] = value[within(part.common, part.box)]
         return out
 

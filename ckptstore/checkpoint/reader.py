@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -188,7 +189,7 @@ class CheckpointReader(Mapping[str, LazyArray]):
         check = self._verify if verify is None else as_verify(verify)
         if names is None and assignment_map is None and strict and not self._has_objects:
             all_names = self._source.names()
-            report = RestoreReport(self.path, used=tuple(zip(all_names, all_names, strict=True)))
+            report = partial(RestoreReport.of_all, self.path, all_names, all_names)
             return Restored(self._read(all_names, read_only, check), report)
         if isinstance(names, Iterable) and not isinstance(names, str):
             names = list(names)
@@ -196,7 +197,7 @@ class CheckpointReader(Mapping[str, LazyArray]):
         stored = self._restorable()
         if names is None and pairs is None and strict and len(set(stored.values())) == len(stored):
             values = self._read([*stored.values()], read_only, check)
-            report = RestoreReport(self.path, used=tuple(zip(stored, stored, strict=True)))
+            report = partial(RestoreReport.of_all, self.path, [*stored], [*stored])
             return Restored({name: values[key] for name, key in stored.items()}, report)
         # Whatever name finds a tensor one by one finds it here, too: its key, object path or full name.
         others: dict[str, str] = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ class RestoreReport:
     unused: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
+    @classmethod
+    def of_all(cls, path: str, targets: Sequence[str], sources: Sequence[str]) -> RestoreReport:
+        """The report of a restore of every tensor."""
+        return cls(path, used=tuple(zip(targets, sources, strict=True)))
+
     def __str__(self) -> str:
         renamed = sum(target != source for target, source in self.used)
         count = len(self.used)
@@ -53,15 +59,21 @@ class Restored(dict[str, "np.ndarray[Any, Any]"]):
     What filled an array comes as that array. What went into a variable comes under the tensor's name in the
     checkpoint, and is the very array that `assign` was given.
 
-    Attributes:
-        report: What was used, and what was not.
+    Args:
+        values: The tensors.
+        report: What became of every name, or what makes that: of a hundred thousand names few ask.
     """
 
-    report: RestoreReport
-
-    def __init__(self, values: dict[str, np.ndarray[Any, Any]], report: RestoreReport) -> None:
+    def __init__(
+        self, values: dict[str, np.ndarray[Any, Any]], report: RestoreReport | Callable[[], RestoreReport]
+    ) -> None:
         super().__init__(values)
-        self.report = report
+        self._report = report
+
+    @cached_property
+    def report(self) -> RestoreReport:
+        """What was used, and what was not."""
+        return self._report if isinstance(self._report, RestoreReport) else self._report()
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ckptstore.format.coding import decode_fixed32
-from ckptstore.format.rows import Bytes, Integers, Rows, ascending, common_prefixes, read_varints
+from ckptstore.format.rows import (
+    Bytes,
+    Flags,
+    Integers,
+    Rows,
+    ascending,
+    below,
+    common_prefixes,
+    read_varints,
+    take_rows,
+    windows,
+)
 
 _MOST_CELLS = 4 << 20  # bytes of keys as a matrix; a block of 256 KiB has a quarter of that
 _MOST_STEPS = 64  # entries behind a restart, beyond which numpy's loop is no faster than Python's
@@ -49,27 +61,42 @@ def entry_rows(block: bytes) -> BlockRows | None:
     if steps is None:
         return None
     runs, shared, key_starts, value_starts, stops = (np.concatenate(column) for column in zip(*steps, strict=True))
-    order = np.lexsort((stops, runs))
-    lengths = (shared + value_starts - key_starts)[order]
+    lengths = shared + value_starts - key_starts
     width = max(int(lengths.max()), 1)
-    if len(order) * width > _MOST_CELLS:
+    if len(runs) * width > _MOST_CELLS:
         return None
-    columns = np.arange(width)
-    places = (key_starts - shared)[order][:, None] + columns
-    keys = Rows(data.take(places, mode="clip"), np.zeros_like(lengths), lengths)
-    keys.data[columns >= lengths[:, None]] = 0
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    done = 0
-    for _, common, *_ in steps:  # the shared bytes come from the line before, which the step before has completed
-        lines = rank[done : done + len(common)]
-        done += len(common)
-        most = int(common.max())
-        before = keys.data[lines - 1, :most]
-        keys.data[lines, :most] = np.where(columns[:most] < common[:, None], before, keys.data[lines, :most])
+    lines = windows(data, key_starts - shared, width)
+    _share(lines, below(shared, width), [step[0] for step in steps])
+    if int(lengths.min()) < width:
+        lines *= below(lengths, width)
+    # In the block the entries of a restart follow each other, and behind the last one the next restart's do.
+    entries = np.bincount(runs, minlength=count)
+    first = np.cumsum(entries) - entries
+    order = np.empty_like(runs)
+    order[first[runs] + np.repeat(np.arange(len(steps)), [len(step[0]) for step in steps])] = np.arange(len(runs))
+    lengths = lengths[order]
+    keys = Rows(take_rows(lines, order), np.zeros_like(lengths), lengths)
     if not ascending(keys, common_prefixes(keys)).all():
         return None
     return BlockRows(data, keys, value_starts[order], stops[order])
+
+
+def _share(lines: Bytes, shared: Flags, steps: Sequence[Integers]) -> None:
+    """Completes keys with what they share with those before.
+
+    Args:
+        lines: The keys, step by step, with anything in place of the shared bytes.
+        shared: Which bytes those are.
+        steps: For each step the restarts whose entries it has. Those are among the restarts of the step before.
+    """
+    begin = len(steps[0])
+    above, numbers = lines[:begin], steps[0]
+    for runs in steps[1:]:
+        part = slice(begin, begin + len(runs))
+        if len(runs) < len(numbers):
+            above = above[np.searchsorted(numbers, runs)]
+        np.copyto(lines[part], above, where=shared[part])
+        above, numbers, begin = lines[part], runs, part.stop
 
 
 _Step = tuple[Integers, Integers, Integers, Integers, Integers]

@@ -18,7 +18,7 @@ import numpy as np
 from ckptstore.errors import DataLossError
 from ckptstore.format.dtypes import DType
 from ckptstore.format.entry import BundleEntry, type_fields
-from ckptstore.format.rows import Bytes, Flags, Integers, Rows, gather, read_varints, varints
+from ckptstore.format.rows import Bytes, Flags, Integers, Rows, gather, read_varints, varints, windows
 
 TensorType: TypeAlias = tuple[DType, tuple[int, ...]]
 """Element type and shape."""
@@ -144,8 +144,7 @@ def decode_columns(data: Bytes, starts: Integers, stops: Integers) -> tuple[Entr
             right &= values >= 0
     crcs = np.zeros_like(starts)
     there = np.flatnonzero(right & (places + 5 <= stops) & (data[np.minimum(places, last)] == _CRC))
-    fixed = data[places[there][:, None] + np.arange(1, 5)]
-    crcs[there] = np.ascontiguousarray(fixed).view("<u4")[:, 0] if len(there) else 0
+    crcs[there] = windows(data, places[there] + 1, 4).view("<u4")[:, 0]
     places[there] += 5
     right &= (places == stops) & (columns[_SHARD] < _MAX_SHARD)
     return EntryColumns(types, kinds, columns[_SHARD], columns[_OFFSET], columns[_SIZE], crcs), ~right
@@ -153,11 +152,13 @@ def decode_columns(data: Bytes, starts: Integers, stops: Integers) -> tuple[Entr
 
 def _types(heads: Rows) -> tuple[Integers, list[TensorType], Flags]:
     """The number of each head's type; the types; and which of them are any."""
-    width = heads.data.shape[1]
-    data = np.where(heads.mask, heads.data, np.uint8(0))
+    width = -(-heads.data.shape[1] // 8) * 8
+    data = np.zeros((len(heads), width), np.uint8)
+    np.multiply(heads.data, heads.mask, out=data[:, : heads.data.shape[1]])
     # Neighbours are mostly alike, so one of each run is looked at.
+    words = data.view(np.uint64)
     first = np.ones(len(data), np.bool_)
-    first[1:] = (data[1:] != data[:-1]).any(axis=1)
+    first[1:] = (words[1:] != words[:-1]).any(axis=1)
     # numpy strips the zeros at the end; two heads that come out the same have the same length in them, and so are.
     texts = data[first].view(f"S{width}")[:, 0].tolist()
     numbers: dict[bytes, int] = {}

@@ -56,14 +56,20 @@ class Rows:
     @property
     def mask(self) -> Flags:
         """Which bytes of the matrix belong to a row."""
-        columns = np.arange(self.data.shape[1])
-        return (columns >= self.starts[:, None]) & (columns < self.stops[:, None])
+        inside = below(self.stops, self.data.shape[1])
+        return inside & ~below(self.starts, self.data.shape[1]) if self.starts.any() else inside
 
     def tolist(self) -> list[bytes]:
         """The strings."""
         flat = join([self])
         ends = np.cumsum(self.lengths).tolist()
         return [flat[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def below(limits: Integers, width: int) -> Flags:
+    """For each limit and each column of a matrix, whether the column's number is less."""
+    small = np.uint8 if width <= 0xFF else np.int64  # of bytes numpy compares many at once
+    return np.arange(width, dtype=small) < np.clip(limits, 0, width).astype(small)[:, None]
 
 
 def join(parts: Sequence[Rows]) -> bytes:
@@ -82,9 +88,27 @@ def total_lengths(parts: Sequence[Rows]) -> Integers:
 def gather(data: Bytes, starts: Integers, lengths: Integers) -> Rows:
     """The strings that begin at some places of a longer one."""
     width = int(lengths.max(initial=1)) or 1
-    places = starts[:, None] + np.arange(width)
-    np.minimum(places, len(data) - 1, out=places)
-    return Rows(data[places], np.zeros_like(lengths), lengths)
+    return Rows(windows(data, starts, width), np.zeros_like(lengths), lengths)
+
+
+def windows(data: Bytes, places: Integers, width: int) -> Bytes:
+    """So many bytes from each of some places on, as a matrix; with zeros for what is not in the data."""
+    space = np.zeros(width, np.uint8)
+    padded = np.concatenate([space, data, space])
+    # One element for each place, all overlapping: numpy copies an element faster than a row.
+    every = np.ndarray((len(padded) - width + 1,), f"V{width}", padded, strides=(1,))
+    return _as_rows(every[places + width], width)
+
+
+def take_rows(data: Bytes, rows: Integers) -> Bytes:
+    """Some lines of a matrix, by number."""
+    width = data.shape[1]
+    return _as_rows(data.view(f"V{width}")[rows, 0], width)
+
+
+def _as_rows(elements: np.ndarray[Any, Any], width: int) -> Bytes:
+    rows: Bytes = elements.view(np.uint8).reshape(len(elements), width)
+    return rows
 
 
 def varints(values: Integers) -> Rows:
@@ -103,18 +127,21 @@ def read_varints(data: Bytes, places: Integers) -> tuple[Integers, Integers]:
     """
     values = np.zeros(len(places), np.int64)
     ends = places.copy()
-    open_ = np.arange(len(places))
+    open_: Any = slice(None)  # those of which the end is not found: first all of them, mostly for some bytes
     for shift in range(0, 7 * _VARINT, 7):
         at = ends[open_]
-        there = at < len(data)
-        values[open_[~there]] = -1
-        open_, at = open_[there], at[there]
+        if int(at.max(initial=0)) >= len(data):
+            rows, there = np.arange(len(places))[open_], at < len(data)
+            values[rows[~there]] = -1
+            open_, at = rows[there], at[there]
         byte = data[at]
         values[open_] |= (byte & 0x7F).astype(np.int64) << shift
         ends[open_] = at + 1
-        open_ = open_[byte >= 0x80]
-        if not len(open_):
-            return values, ends
+        more = byte >= 0x80
+        if not more.all():
+            open_ = np.flatnonzero(more) if isinstance(open_, slice) else open_[more]
+            if not len(open_):
+                return values, ends
     values[open_] = -1
     return values, ends
 
@@ -123,7 +150,8 @@ def common_prefixes(rows: Rows) -> Integers:
     """How many leading bytes each row, from the second on, shares with the one before. All begin with their lines."""
     width = rows.data.shape[1]
     different = rows.data[1:] != rows.data[:-1]
-    first = np.where(different.any(axis=1), different.argmax(axis=1), width)
+    first = different.argmax(axis=1)  # 0 also where none is different
+    first = np.where(different[np.arange(len(first)), first], first, width)
     shared: Integers = np.minimum(first, np.minimum(rows.stops[1:], rows.stops[:-1]))
     return shared
 

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from ckptstore.bundle import BundleReader, BundleWriter, extents
+from ckptstore.bundle import BundleReader, BundleWriter, extents, fetching
 from ckptstore.errors import DataLossError
 from ckptstore.storage import LocalStore, MemoryStore, Payload
 
@@ -58,7 +58,7 @@ def test_no_array_is_out_of_line(store):
 
 def test_memory_is_shared_up_to_a_bound(store, monkeypatch):
     monkeypatch.setattr(extents, "_ARENA", 1 << 20)
-    monkeypatch.setattr(extents, "_SHARED", 1 << 19)
+    monkeypatch.setattr(extents, "SHARED", 1 << 19)
     items = {f"t{i:03d}": np.zeros(8192, np.float32) for i in range(100)}  # 3.1 MiB
     found = written(store, items).read(items)
     bases = {id(array.base): array.base for array in found.values()}
@@ -76,7 +76,7 @@ def test_small_tensors_of_some_megabytes_share_one_piece_of_memory(store):
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 def test_tensors_of_all_sizes_and_types_side_by_side(tmp_path, monkeypatch, seed, read_only):
-    monkeypatch.setattr(extents, "_SHARED", 4096)
+    monkeypatch.setattr(extents, "SHARED", 4096)
     monkeypatch.setattr(extents, "_ARENA", 20_000)
     source = np.random.default_rng(seed)
     types = [np.bool_, np.int8, np.float16, np.float32, np.float64, np.complex128]
@@ -97,7 +97,7 @@ def test_tensors_of_all_sizes_and_types_side_by_side(tmp_path, monkeypatch, seed
 
 
 def test_large_tensors_are_cut_and_checked_whole(store, monkeypatch):
-    monkeypatch.setattr(extents, "PIECE", 1000)
+    monkeypatch.setattr(fetching, "PIECE", 1000)
     items = {"large": np.arange(40_000, dtype=np.float32), "small": np.arange(5), "z": np.arange(70_001, dtype=np.int8)}
     found = written(store, items).read(items)
     for name, array in items.items():
@@ -106,7 +106,7 @@ def test_large_tensors_are_cut_and_checked_whole(store, monkeypatch):
 
 @pytest.mark.parametrize("at", [0, 999, 1000, 80_000, 159_999])
 def test_damage_in_any_piece_of_a_large_tensor_is_found(store, monkeypatch, at):
-    monkeypatch.setattr(extents, "PIECE", 1000)
+    monkeypatch.setattr(fetching, "PIECE", 1000)
     reader = written(store, {"large": np.arange(40_000, dtype=np.float32), "other": np.arange(5)})
     flip(store, at)
     reader = BundleReader(store, "m")
@@ -133,8 +133,8 @@ def test_a_checksum_of_nothing_is_checked_too(store):
 
 def test_pieces_are_read_by_several_threads_where_there_are_cores(tmp_path, monkeypatch):
     store = LocalStore(tmp_path)
-    monkeypatch.setattr(extents, "PIECE", 1 << 16)
-    monkeypatch.setattr(extents, "_AT_ONCE", 2)
+    monkeypatch.setattr(fetching, "PIECE", 1 << 16)
+    monkeypatch.setattr(fetching, "_AT_ONCE", 2)
     items = {f"t{i}": np.full(1 << 17, i, np.float32) for i in range(4)}
     reader = written(store, items)
     both, threads = threading.Barrier(2, timeout=10), set()

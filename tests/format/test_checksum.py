@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ckptstore.format.checksum import combine, crc32c, mask, unmask
+from ckptstore.format.checksum import combine, combine_all, crc32c, mask, mask_all, unmask_all
 
 
 def test_the_check_values_of_the_format_hold():
@@ -17,10 +17,12 @@ def test_the_check_values_of_the_format_hold():
     assert mask(0xDD54C4AB) == 0x2BDAA581
 
 
-@pytest.mark.parametrize("crc", [0, 1, 0x7FFF, 0x8000, 0x5D7D1528, 0x80000000, 0xFFFFFFFF, 0xE3069283])
-def test_unmask_undoes_mask(crc):
-    assert unmask(mask(crc)) == crc
-    assert 0 <= mask(crc) <= 0xFFFFFFFF
+def test_many_are_masked_as_one_is_and_unmasked_again():
+    crcs = [0, 1, 0x7FFF, 0x8000, 0x5D7D1528, 0x80000000, 0xFFFFFFFF, 0xE3069283]
+    masked = mask_all(crcs)
+    assert masked.tolist() == [mask(crc) for crc in crcs]
+    assert unmask_all(masked).tolist() == crcs
+    assert ((masked >= 0) & (masked <= 0xFFFFFFFF)).all()
 
 
 @pytest.mark.parametrize("cut", range(10))
@@ -53,3 +55,14 @@ def test_two_checksums_combine_to_that_of_both_runs(size):
     second = second[:size]
     assert combine(crc32c(first), crc32c(second), size) == crc32c(first + second)
     assert combine(crc32c(b""), crc32c(second), size) == crc32c(second)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_checksums_of_many_runs_combine_to_those_of_their_groups(seed):
+    source = np.random.default_rng(seed)
+    runs = [source.bytes(int(size)) for size in source.choice([0, 1, 4, 100, 4096, 65536, 70_001], 200)]
+    firsts = np.array([0, *np.unique(source.integers(1, 200, 9))])
+    crcs, sizes = np.array([crc32c(run) for run in runs]), np.array([len(run) for run in runs])
+    groups = [b"".join(runs[a:b]) for a, b in zip(firsts, [*firsts[1:], len(runs)], strict=True)]
+    assert combine_all(crcs, sizes, firsts).tolist() == [crc32c(group) for group in groups]
+    assert combine_all(crcs[:1], sizes[:1], firsts[:1]).tolist() == [crc32c(runs[0])]
