@@ -39,6 +39,7 @@ def run_all(
     *,
     window: int,
     meanwhile: Callable[[], object] | None = None,
+    share: bool = False,
 ) -> list[T]:
     """Runs every call and hands back their results, in the order of `calls`.
 
@@ -56,6 +57,8 @@ def run_all(
         window: The most calls under way at once, at least 1.
         meanwhile: Something to do in this thread once the first calls are under way. An error of it counts like one of
             a call.
+        share: This thread runs calls, too, instead of waiting for those of others: for work that keeps processors busy.
+            One more call than `window` is under way then.
     """
     if window < 1:
         raise InvalidArgumentError(f"window={window}; at least one call must be allowed at a time.")
@@ -65,27 +68,38 @@ def run_all(
         return [call() for call in calls]
 
     results: dict[int, T] = {}
-    pending: dict[Future[T], int] = {}
+    pending: dict[Future[T], tuple[int, Callable[[], T]]] = {}
     leisure = [] if meanwhile is None else [meanwhile]
 
     def collect() -> None:
         while leisure:
             leisure.pop()()
-        done, _ = wait(pending, return_when=FIRST_COMPLETED)
-        for future in sorted(done, key=pending.__getitem__):  # of several errors, that of the earliest call
-            results[pending[future]] = future.result()
+        if share:
+            done = {future for future in pending if future.done()}
+        else:
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=lambda future: pending[future][0]):  # of several errors, the earliest call's
+            results[pending[future][0]] = future.result()
             del pending[future]
 
     try:
         for number, call in enumerate(calls):
-            while len(pending) >= window:
+            if len(pending) >= window:
                 collect()
-            future = _submit(executor, call)
+            future = _submit(executor, call) if len(pending) < window else None
             if future is None:
                 results[number] = call()
             else:
-                pending[future] = number
+                pending[future] = number, call
         while pending or leisure:
+            if share and not leisure:
+                for future in reversed(pending):  # what nobody has begun
+                    if future.cancel():
+                        number, call = pending.pop(future)
+                        results[number] = call()
+                        break
+                else:
+                    share = False
             collect()
     except BaseException:
         wait([future for future in pending if not future.cancel()])

@@ -139,12 +139,12 @@ class DataFiles:
                             offset=entry.offset,
                         )
                 claimed[shard] += float(columns.sizes.sum(dtype=np.float64))  # which does not wrap around
-        for shard, size in claimed.items():
+        for shard, total in claimed.items():
             meta = self.meta(shard)
-            if size > _MAX_OVERLAP * meta.size + _SLACK:
+            if total > _MAX_OVERLAP * meta.size + _SLACK:
                 path = self._store.path(meta.key)
                 raise DataLossError(
-                    f"{path}: the index claims {size:.0f} bytes of the file's {meta.size}; it is damaged or forged",
+                    f"{path}: the index claims {total:.0f} bytes of the file's {meta.size}; it is damaged or forged",
                     path=path,
                 )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptstore._memory import allocate
 from ckptstore.bundle.entries import Entries
 from ckptstore.errors import UnsupportedError
 from ckptstore.format import tensor
@@ -154,8 +155,8 @@ def _in_line(entry: BundleEntry) -> bool:
 class _Arena:
     """Memory for small tensors, taken in large pieces.
 
-    Fresh memory is most of what a restore of small tensors takes. From 4 MiB on numpy asks for huge pages, which halves
-    it. A piece stays as long as one of the tensors in it.
+    Fresh memory is most of what a restore of small tensors takes, and in large pieces it costs half of that. A piece
+    stays as long as one of the tensors in it.
 
     Args:
         entries: The tensors, among them all those that memory will be taken for.
@@ -169,7 +170,7 @@ class _Arena:
     def take(self, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Memory of so many bytes, aligned for every type."""
         if size > len(self._free):
-            self._free = np.empty(max(size, min(self._wanted, _ARENA)), np.uint8)
+            self._free = allocate(max(size, min(self._wanted, _ARENA)))
         taken, self._free = self._free[:size], self._free[-(-size // _LINE) * _LINE :]
         self._wanted -= size
         return taken

@@ -51,7 +51,8 @@ def fetch(
     total = sum(extent.data.nbytes for extent in extents)
     most = PIECE if concurrency else min(PIECE, max(total // (4 * _AT_ONCE), SHARED))
     work = [partial(fetching.do, piece) for piece in _pieces(extents, most)] if read is not None or verify else []
-    threads = min(len(work), concurrency if concurrency and read is not None else _AT_ONCE)
+    waits = bool(concurrency and read is not None)
+    threads = min(len(work), concurrency if waits else _AT_ONCE)
 
     def beside() -> None:
         if meanwhile is not None:
@@ -60,12 +61,12 @@ def fetch(
 
     if threads <= 1:
         run_all(None, work, window=1, meanwhile=beside)
-    else:
-        executor = make_executor(threads, "ckptstore-read")
-        try:
-            run_all(executor, work, window=2 * threads, meanwhile=beside)  # the next ones do not wait for this thread
-        finally:
-            executor.shutdown(wait=True)
+    elif waits:
+        with make_executor(threads, "ckptstore-read") as executor:
+            run_all(executor, work, window=threads, meanwhile=beside)
+    else:  # one of the threads is this one: where processors are few, each that is woken may have to wait for one
+        with make_executor(threads - 1, "ckptstore-read") as executor:
+            run_all(executor, work, window=2 * (threads - 1), meanwhile=beside, share=True)
     fetching.check()
 
 

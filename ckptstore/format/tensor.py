@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ckptstore._memory import LARGE, allocate
 from ckptstore.errors import DataLossError, IncompatibleTensorError, UnsupportedError
 from ckptstore.format.checksum import crc32c, mask
 from ckptstore.format.coding import decode_varint, encode_varint
@@ -163,8 +164,11 @@ def new_array(shape: tuple[int, ...], dtype: DType) -> np.ndarray[Any, Any]:
     Raises:
         UnsupportedError: numpy has no arrays of that shape: over 64 dimensions, or (an empty one) beyond 63 bits.
     """
+    size = math.prod(shape) * dtype.itemsize  # 0 for strings
     try:
-        return np.empty(shape, dtype=dtype.as_numpy_dtype)
+        if size < LARGE:
+            return np.empty(shape, dtype.as_numpy_dtype)
+        return allocate(size).view(dtype.as_numpy_dtype).reshape(shape)
     except ValueError as error:
         raise UnsupportedError(f"numpy cannot hold an array of the shape {list(shape)[:8]}... ({error})") from error
 
