@@ -10,13 +10,13 @@ import numpy as np
 
 from ckptstore.storage import Payload
 
-_JOINED = 256 << 10  # bytes of small arrays that are handed out together
+_JOINED = 1 << 20  # bytes of small arrays that are handed out together
 
 
 class Buffers:
     """Buffers, which take no memory of their own but for the few that are made when they are asked for.
 
-    Small arrays are joined, some 256 KiB at a time: to make a view of each, and to hand each to the system, costs more
+    Small arrays are joined, a megabyte at a time: to make a view of each, and to hand each to the system, costs more
     than to copy it within the processor's cache.
 
     Attributes:

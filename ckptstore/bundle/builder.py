@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ckptstore.format.dtypes import PLAIN
 from ckptstore.format.entry import HEADER_KEY, BundleEntry, BundleHeader
 from ckptstore.format.slices import TensorSlice, slice_key
 from ckptstore.format.table import TableWriter
-from ckptstore.format.tensor import EncodedTensor, encode, is_plain
+from ckptstore.format.tensor import EncodedTensor, are_plain, encode, is_plain
 
 _DEFER = 64 << 10
 """Tensors of more bytes have their checksums computed beside the writing."""
@@ -111,36 +112,46 @@ class BundleBuilder:
         Raises:
             InvalidArgumentError, IncompatibleTensorError: As in `add`.
         """
-        run: dict[str, np.ndarray[Any, Any]] = {}
+        values = [*items.values()]
+        if are_plain(values, _DEFER):
+            self._add_plain([*items], values)
+            return
+        names: list[str] = []
+        run: list[np.ndarray[Any, Any]] = []
         for name, value in items.items():
             if is_plain(value) and value.nbytes <= _DEFER:
-                run[name] = value
+                names.append(name)
+                run.append(value)
             else:
-                self._add_plain(run)
-                run = {}
+                self._add_plain(names, run)
+                names, run = [], []
                 self.add(name, value)
-        self._add_plain(run)
+        self._add_plain(names, run)
 
-    def _add_plain(self, run: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    def _add_plain(self, names: Sequence[str], arrays: Sequence[np.ndarray[Any, Any]]) -> None:
         """Adds small arrays whose memory is what is stored."""
-        if self._max is not None or len(run) < _MANY:
-            for name, value in run.items():
-                self.add(name, value)
+        if self._max is not None or len(arrays) < _MANY:
+            for name, array in zip(names, arrays, strict=True):
+                self.add(name, array)
             return
-        keys = tensor_keys([*run])
+        keys = tensor_keys(names)
         if len({*keys}) < len(keys) or self._layout.has_any(keys) or not self._partitioned.keys().isdisjoint(keys):
             seen: set[bytes] = set()
-            for key, name in zip(keys, run, strict=True):
+            for key, name in zip(keys, names, strict=True):
                 self._claim(key, name)
                 if key in seen:  # two names that are the same in UTF-8
                     raise _named_twice(name)
                 seen.add(key)
         self._index = None
-        arrays = [*run.values()]
-        numbers = _Numbers(self._layout)
-        kinds = [numbers[array.dtype, array.shape] for array in arrays]
+        dtypes, shapes = [*map(attrgetter("dtype"), arrays)], [*map(attrgetter("shape"), arrays)]
+        if dtypes.count(dtypes[0]) == len(arrays) == shapes.count(shapes[0]):  # to compare is quicker than to look up
+            kinds = [self._layout.number_of((PLAIN[dtypes[0]], shapes[0]))] * len(arrays)
+        else:
+            numbers = _Numbers(self._layout)
+            kinds = [numbers[kind] for kind in zip(dtypes, shapes, strict=True)]
         self._begin_if_apart()
-        first = self._layout.extend(keys, kinds, len(self._shards) - 1, self._fill, [array.nbytes for array in arrays])
+        sizes = [*map(attrgetter("nbytes"), arrays)]
+        first = self._layout.extend(keys, kinds, len(self._shards) - 1, self._fill, sizes)
         self._unchecked.append((first, arrays))
         self._shards[-1].extend_small(arrays, self._layout.end - self._fill)
         self._fill = self._layout.end
@@ -256,7 +267,7 @@ def tensor_keys(names: Sequence[str]) -> list[bytes]:
     """The keys of many tensors; raises as `tensor_key` does."""
     if {*map(type, names)} <= {str}:
         with contextlib.suppress(UnicodeEncodeError):
-            keys = [name.encode("utf-8", "surrogateescape") for name in names]
+            keys = [*map(str.encode, names)]  # as UTF-8; a surrogate in a name is an error
             if all(keys):
                 return keys
     return [*map(tensor_key, names)]

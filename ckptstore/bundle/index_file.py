@@ -46,14 +46,14 @@ class IndexFile:
         """In bytes."""
         return self.meta.size
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> bytes | memoryview:
         """Some bytes of it.
 
         Raises:
             CheckpointNotFoundError: It was deleted or replaced since it was opened.
         """
         begin = offset - self._start
-        return self._data[begin : begin + size] if begin >= 0 else self._fetch(offset, size)
+        return memoryview(self._data)[begin : begin + size] if begin >= 0 else self._fetch(offset, size)
 
     def load(self) -> None:
         """Reads the rest of it at once, for somebody who means to look at most of it."""

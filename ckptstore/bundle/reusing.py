@@ -103,9 +103,9 @@ class ReusingWriter(BundleWriter):
         self._claim(key, name)
         self._collected[key] = encoded
 
-    def _add_plain(self, run: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        for name, value in run.items():
-            self.add(name, value)
+    def _add_plain(self, names: Sequence[str], arrays: Sequence[np.ndarray[Any, Any]]) -> None:
+        for name, array in zip(names, arrays, strict=True):
+            self.add(name, array)
 
     def _type_of(self, key: bytes) -> TensorType | None:
         found = self._collected.get(key)

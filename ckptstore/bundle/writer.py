@@ -83,14 +83,10 @@ def put_all(puts: Sequence[Callable[[], ObjectMeta]], meanwhile: Callable[[], No
 
     Args:
         puts: Puts one of them, each.
-        meanwhile: What else is to be done by then, in a thread of its own.
+        meanwhile: What else is to be done by then, in this thread.
     """
-    calls: list[Callable[[], ObjectMeta | None]] = [*([] if meanwhile is None else [meanwhile]), *puts]
-    at_once = min(len(calls), _FILES_AT_ONCE + (meanwhile is not None))
-    executor = make_executor(at_once, "ckptstore-save") if at_once > 1 else None
-    try:
-        metas = run_all(executor, calls, window=max(at_once, 1))
-    finally:
-        if executor is not None:
-            executor.shutdown(wait=True)
-    return [meta for meta in metas if meta is not None]
+    at_once = min(len(puts), _FILES_AT_ONCE)
+    if at_once <= 1 and meanwhile is None:
+        return [put() for put in puts]
+    with make_executor(max(at_once, 1), "ckptstore-save") as executor:
+        return run_all(executor, puts, window=max(at_once, 1), meanwhile=meanwhile)

@@ -133,7 +133,7 @@ def seal(block: bytes) -> bytes:
     return bytes((_PLAIN,)) + encode_fixed32(mask(crc32c(bytes((_PLAIN,)), crc32c(block))))
 
 
-def unseal(stored: bytes, offset: int) -> bytes:
+def unseal(stored: bytes | memoryview, offset: int) -> bytes:
     """Checks a block with its trailer, and decompresses it.
 
     Args:
@@ -146,13 +146,14 @@ def unseal(stored: bytes, offset: int) -> bytes:
     end = len(stored) - TRAILER_SIZE
     if end < 0:
         raise DataLossError("truncated block read", offset=offset)
-    if mask(crc32c(memoryview(stored)[: end + 1])) != decode_fixed32(stored, end + 1):
+    data = memoryview(stored)
+    if mask(crc32c(data[: end + 1])) != decode_fixed32(stored, end + 1):
         raise DataLossError("block checksum mismatch", offset=offset)
     kind = stored[end]
     if kind == _PLAIN:
-        return stored[:end]
+        return bytes(data[:end])
     if kind == _SNAPPY:
-        return decompress(stored[:end])
+        return decompress(bytes(data[:end]))
     raise DataLossError(f"bad block type {kind}", offset=offset)
 
 

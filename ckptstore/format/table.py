@@ -156,7 +156,7 @@ class TableReader:
         DataLossError: Footer or index block are damaged, here and in every method.
     """
 
-    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+    def __init__(self, read: Callable[[int, int], bytes | memoryview], size: int) -> None:
         self._read = read
         self._size = size
         self._decoded: dict[int, dict[bytes, bytes]] = {}
@@ -164,7 +164,7 @@ class TableReader:
         self._last: tuple[int, bytes] | None = None  # the data block that was read last
         if size < FOOTER_SIZE:
             raise DataLossError(f"file is too short to be an sstable: {size} bytes", offset=0)
-        footer = read(size - FOOTER_SIZE, FOOTER_SIZE)
+        footer = bytes(read(size - FOOTER_SIZE, FOOTER_SIZE))
         if decode_fixed64(footer, FOOTER_SIZE - 8) != MAGIC:
             raise DataLossError("not an sstable (bad magic number)", offset=size - 8)
         metaindex, position = _decode_handle(footer, 0)
@@ -188,7 +188,8 @@ class TableReader:
     @classmethod
     def from_bytes(cls, data: bytes) -> TableReader:
         """A reader of a table in memory."""
-        return cls(lambda offset, size: data[offset : offset + size], len(data))
+        view = memoryview(data)
+        return cls(lambda offset, size: view[offset : offset + size], len(data))
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key, or None if the table does not have it."""

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,6 +121,17 @@ def _string_array(value: Any, array: np.ndarray[Any, Any], name: str) -> np.ndar
 def is_plain(value: Any) -> bool:
     """Whether a value is an array whose memory is what is stored of it, and not empty."""
     return type(value) is np.ndarray and value.dtype in PLAIN and value.size > 0 and value.flags.c_contiguous
+
+
+def are_plain(values: Sequence[Any], most: int) -> bool:
+    """Whether `is_plain` holds for all values, and none takes more than `most` bytes: in a fraction of the time."""
+    return (
+        {*map(type, values)} == {np.ndarray}
+        and all(dtype in PLAIN for dtype in {*map(attrgetter("dtype"), values)})
+        and all(map(attrgetter("flags.c_contiguous"), values))
+        and min(sizes := [*map(attrgetter("nbytes"), values)]) > 0
+        and max(sizes) <= most
+    )
 
 
 def encode(value: Any, name: str, dtype: Any = None, *, defer: int | None = None) -> EncodedTensor:

@@ -34,7 +34,8 @@ def stored_items(items: Mapping[str, Any], *, object_based: bool, save_counter: 
     """What is stored of what a user saves, in order: by name as TensorFlow's Saver does, or as tf.train.Checkpoint."""
     if object_based:
         return dict(object_items(items, save_counter))
-    return {name: items[name] for name in sorted(items)}
+    names = sorted(items)
+    return dict(items) if names == [*items] else {name: items[name] for name in names}
 
 
 def save(

@@ -20,10 +20,19 @@ def flatten(items: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(items, Mapping):
         raise InvalidArgumentError(f"What is saved must be a mapping of names to arrays, not a {type(items).__name__}.")
     out: dict[str, Any] = {}
-    _collect(items, "", out, set())
+    if _is_flat(items):
+        out.update(items)
+    else:
+        _collect(items, "", out, set())
     if not out:
         raise InvalidArgumentError("There is nothing to save: a checkpoint holds at least one tensor.")
     return out
+
+
+def _is_flat(items: Mapping[str, Any]) -> bool:
+    """Whether it is arrays by name already, as the most are that have thousands of them; quickly told."""
+    arrays = {*map(type, items.values())} == {np.ndarray} and {*map(type, items)} == {str}
+    return arrays and "" not in items and OBJECT_GRAPH_KEY not in items
 
 
 def _collect(items: Mapping[str, Any], scope: str, out: dict[str, Any], above: set[int]) -> None:
