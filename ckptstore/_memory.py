@@ -33,7 +33,7 @@ def allocate(size: int) -> _Bytes:
     try:
         # A page more than that, for the kernel may begin it anywhere; what is not touched costs nothing.
         memory = mmap.mmap(-1, -(-size // _HUGE) * _HUGE + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise MemoryError(f"{size} bytes cannot be had ({error})") from error
     data = np.frombuffer(memory, np.uint8)
     start = -data.ctypes.data % _HUGE

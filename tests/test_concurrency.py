@@ -84,6 +84,54 @@ def test_an_error_of_what_is_done_meanwhile_is_raised_when_nothing_is_running_an
     assert not running
 
 
+def test_this_thread_shares_the_work(executor):
+    here, there = threading.current_thread(), threading.Event()
+    ran = []
+
+    def call(number):
+        ran.append(threading.current_thread())
+        if threading.current_thread() is not here:
+            there.wait(10)  # so the rest is this thread's, also what was handed over and not begun
+        return number
+
+    def last():
+        there.set()
+        return 19
+
+    calls = [*(lambda n=n: call(n) for n in range(19)), last]
+    if not isinstance(executor, ThreadPoolExecutor):
+        there.set()
+    assert run_all(executor, calls, window=8, share=True) == list(range(20))
+    assert ran.count(here) >= 15
+
+
+def test_an_error_while_work_is_shared_is_raised_when_nothing_is_running_any_more(executor):
+    here, running = threading.current_thread(), []
+
+    def call():
+        if threading.current_thread() is here:
+            raise BrokenError
+        running.append(1)
+        time.sleep(0.01)
+        running.pop()
+
+    with pytest.raises(BrokenError):
+        run_all(executor, [call] * 40, window=4, share=True)
+    assert not running
+
+
+def test_an_error_of_another_thread_is_raised_where_work_is_shared():
+    here = threading.current_thread()
+
+    def call():
+        time.sleep(0.001)
+        if threading.current_thread() is not here:
+            raise BrokenError
+
+    with make_executor(2, "test") as executor, pytest.raises(BrokenError):
+        run_all(executor, [call] * 100, window=4, share=True)
+
+
 def test_an_error_of_the_iterable_is_raised(executor):
     def calls():
         yield lambda: None

@@ -88,13 +88,15 @@ class DataFiles:
         ends: dict[int, int] = {}
         for part in filter(None, parts):
             for shard, rows in part.by_shard():
+                if shard in self._metas:  # asked about before
+                    continue
                 columns = part.columns.take(rows)
                 # Claims that are not checked yet: a sum of two can have 64 bits.
                 end = (columns.offsets.astype(np.uint64) + columns.sizes.astype(np.uint64)).max()
                 ends[shard] = max(ends.get(shard, 0), int(end))
         out: dict[int, bytes] = {}
         for shard, end in ends.items():
-            if shard in self._metas or not 0 < end <= _SMALL:
+            if not 0 < end <= _SMALL:
                 continue
             try:
                 data, meta = self._store.get(self.key(shard), limit=_SMALL)

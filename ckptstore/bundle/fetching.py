@@ -172,8 +172,8 @@ class _Fetching:
             self._compare_entry(crc32c(extent.data[start : start + entry.size]), name, entry)
         with located(self.path(extent.shard), extent.parts[0][0]):
             raise DataLossError(
-                f"the bytes of it and its neighbours, {len(extent.parts)} tensors, did not match their checksums, and do "
-                "now: somebody writes to the file, or this machine's memory is failing",
+                f"the bytes of it and its neighbours, {len(extent.parts)} tensors, did not match their checksums, and "
+                "do now: somebody writes to the file, or this machine's memory is failing",
                 offset=extent.offset,
             )
 

@@ -38,6 +38,8 @@ from ckptstore.format.naming import index_name
 from ckptstore.format.slices import Box, box_shape, cover, within
 from ckptstore.storage import Store
 
+_NONE = Entries.of([])
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -132,7 +134,7 @@ class BundleReader:
             for name, entry in others.items()
             if entry.slices
         }
-        whole = Entries.of(plain)
+        whole = Entries.of(plain) if plain else _NONE
         small = {} if read_only else self.files.load_small(numbers, whole)
         self.files.check(numbers, whole)
         if sliced:

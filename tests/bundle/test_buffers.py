@@ -72,6 +72,16 @@ def test_adding_all_comes_to_the_same_bytes_as_adding_each(count):
     assert _at_once(backwards) == _one_by_one(backwards)
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_plain_arrays_come_to_the_same_bytes_too(alike):
+    kinds = [(np.float32, (3, 4)), (np.int8, (3, 4)), (np.float32, (12,)), (np.float32, ())]
+    items = {
+        f"t{n:04d}": np.full(kinds[0 if alike else n % 4][1], n % 99, kinds[0 if alike else n % 4][0])
+        for n in range(500)
+    }
+    assert _at_once(items) == _one_by_one(items)
+
+
 def test_many_small_tensors_come_back(tmp_path):
     items = _items(3000)
     with from_url(tmp_path) as store:

@@ -126,6 +126,65 @@ def test_damage_among_neighbours_names_the_one_it_hit(store):
     assert (error.value.name, error.value.offset) == ("t123", 64 * 123)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_any_flipped_bit_among_neighbours_of_all_sizes_is_found_and_placed(store, monkeypatch, seed):
+    monkeypatch.setattr(extents, "SHARED", 4096)
+    source = np.random.default_rng(seed)
+    items = {f"t{n:03d}": source.integers(0, 9, source.integers(0, 900)).astype(np.int16) for n in range(100)}
+    reader = written(store, items)
+    places = {name: reader.index.get(name) for name in items}
+    name = str(source.choice([name for name in items if items[name].size]))
+    flip(store, places[name].offset + int(source.integers(places[name].size)))
+    wanted = [str(name) for name in source.permutation([*items])]
+    with pytest.raises(DataLossError) as error:
+        BundleReader(store, "m").read(wanted)
+    assert (error.value.name, error.value.offset) == (name, places[name].offset)
+    assert [*BundleReader(store, "m").read(wanted, verify=False)] == wanted
+
+
+def test_two_neighbours_that_changed_places_are_found(store):
+    written(store, {f"t{n}": np.full(100, n) for n in range(5)})
+    data = bytearray(store.get("m.data-00000-of-00001")[0])
+    data[800:1600], data[1600:2400] = data[1600:2400], data[800:1600]
+    store.put("m.data-00000-of-00001", Payload.of(bytes(data)))
+    with pytest.raises(DataLossError) as error:
+        BundleReader(store, "m").read([f"t{n}" for n in range(5)])
+    assert error.value.name == "t1"
+
+
+def test_damage_that_is_gone_at_a_second_look_is_an_error_all_the_same(store, monkeypatch):
+    items = {f"t{n}": np.full(100, n) for n in range(5)}
+    reader = written(store, items)
+    wrong, real = [1], fetching.crc32c
+    monkeypatch.setattr(fetching, "crc32c", lambda data: real(data) ^ (wrong.pop() if wrong else 0))
+    with pytest.raises(DataLossError, match="memory is failing"):
+        reader.read(items)
+    assert set(reader.read(items)) == set(items)
+
+
+def test_arrays_are_made_while_others_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "_AT_ONCE", 2)
+    items = {f"t{n:04d}": np.full(2048, n) for n in range(1000)}  # 16 MiB
+    reader = written(LocalStore(tmp_path), items)
+    reading, made = threading.Event(), threading.Event()
+    inner, arrays = reader.files.read_into, extents.Extent.arrays
+
+    def slow(*args):
+        reading.set()
+        assert made.wait(10)
+        inner(*args)
+
+    def watched(extent):
+        assert reading.wait(10)
+        made.set()
+        return arrays(extent)
+
+    monkeypatch.setattr(reader.files, "read_into", slow)
+    monkeypatch.setattr(extents.Extent, "arrays", watched)
+    found = reader.read(items)
+    assert all((found[name] == array).all() for name, array in items.items())
+
+
 def test_a_checksum_of_nothing_is_checked_too(store):
     reader = written(store, {"empty": np.zeros((0, 3), np.float32), "a": np.zeros(1)})
     assert reader.read(["empty"])["empty"].shape == (0, 3)

@@ -15,7 +15,18 @@ from ckptstore.errors import DataLossError
 from ckptstore.format.block import BlockBuilder, common_prefix, entries, limits, seek
 from ckptstore.format.block_rows import entry_rows
 from ckptstore.format.coding import encode_varint
-from ckptstore.format.rows import Rows, ascending, common_prefixes, gather, join, read_varints, varints
+from ckptstore.format.rows import (
+    Rows,
+    ascending,
+    below,
+    common_prefixes,
+    gather,
+    join,
+    read_varints,
+    take_rows,
+    varints,
+    windows,
+)
 from ckptstore.format.table import TableReader, TableWriter
 
 NUMBERS = st.integers(0, 2**63 - 1) | st.integers(0, 300) | st.sampled_from([2 ** (7 * n) - 1 for n in range(1, 9)])
@@ -35,6 +46,23 @@ def test_strings_come_back_joined_cut_and_gathered(strings, data):
     flat = b"".join(strings) + b"!"
     starts = np.concatenate([[0], np.cumsum(rows.lengths)[:-1]])
     assert gather(np.frombuffer(flat, np.uint8), starts, rows.lengths).tolist() == strings
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(1, 300), st.data())
+def test_windows_are_what_stands_at_their_places_and_zeros_outside(text, width, data):
+    places = data.draw(st.lists(st.integers(-width, len(text)), min_size=1))
+    found = windows(np.frombuffer(text, np.uint8), np.array(places), width)
+    padded = bytes(width) + text + bytes(width)
+    assert [row.tobytes() for row in found] == [padded[width + at : 2 * width + at] for at in places]
+    rows = data.draw(st.lists(st.integers(0, len(places) - 1)))
+    assert take_rows(found, np.array(rows, np.int64)).tolist() == found[np.array(rows, np.int64)].tolist()
+
+
+@given(st.lists(st.integers(-5, 2**40), min_size=1), st.sampled_from([1, 7, 255, 256, 300]))
+def test_columns_below_a_limit_are_told(limits_, width):
+    assert below(np.array(limits_), width).tolist() == [
+        [column < limit for column in range(width)] for limit in limits_
+    ]
 
 
 @given(st.lists(NUMBERS, min_size=1))

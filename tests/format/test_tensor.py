@@ -317,3 +317,26 @@ def test_variants_are_checked_and_not_decoded():
         broken[bit // 8] ^= 1 << bit % 8
         with pytest.raises(DataLossError):
             tensor.verify(VARIANT, (2,), memoryview(broken), mask(running))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        np.zeros(0, np.float32),
+        np.zeros((4, 4), np.float32).T[:, ::2],
+        np.zeros(2, ">f4"),
+        np.zeros(101, np.float32),
+        np.array(["a"]),
+        np.array([b"a"], object),
+        np.zeros(3, np.float32).view(np.recarray),
+        np.float32(1),
+        [1.0],
+        np.zeros(2, "M8[s]"),
+    ],
+)
+def test_many_arrays_are_plain_if_each_of_them_is(other):
+    plain = [np.zeros(3, np.float32), np.zeros((2, 2), np.int64), np.array(5, np.int8)]
+    values = plain if other is None else [plain[0], other, plain[1]]
+    expected = all(tensor.is_plain(value) and value.nbytes <= 400 for value in values)
+    assert tensor.are_plain(values, 400) is expected is (other is None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ckptstore as ck
+from ckptstore.checkpoint import OBJECT_GRAPH_KEY
 from tests.support.golden import GOLDEN
 
 
@@ -200,6 +202,24 @@ def test_options_that_cannot_be_meant(tmp_path: Path) -> None:
         with pytest.raises(ck.CheckpointError):
             call()
     assert not (tmp_path / "n.index").exists()
+
+
+def test_the_report_of_everything_is_of_what_was_restored_then(tmp_path: Path) -> None:
+    path = ck.save(tmp_path / "m", {"b": np.zeros(2), "a": np.ones(3)})
+    got = ck.restore(path)
+    del got["a"]
+    got["c"] = np.zeros(1)
+    assert got.report.used == (("a", "a"), ("b", "b"))
+    assert got.report is got.report
+    again = pickle.loads(pickle.dumps(ck.restore(path)))
+    assert (set(again), again.report) == ({"a", "b"}, got.report)
+
+
+@pytest.mark.parametrize("name", ["", 5, OBJECT_GRAPH_KEY])
+def test_names_are_looked_at_also_where_all_values_are_arrays(tmp_path: Path, name: object) -> None:
+    with pytest.raises(ck.InvalidArgumentError):
+        ck.save(tmp_path / "m", {"a": np.zeros(2), name: np.zeros(2)})  # type: ignore[dict-item]
+    assert not [*tmp_path.iterdir()]
 
 
 def test_patterns_select_and_the_report_tells_the_rest(tmp_path: Path) -> None:
