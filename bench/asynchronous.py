@@ -21,6 +21,7 @@ import numpy as np
 
 from bench import _state
 from bench._facts import facts
+from bench._host import touch_memory
 from bench._measure import measured
 from bench._process import ROOT
 from bench._table import lines
@@ -37,7 +38,7 @@ def run_memcpy(state, directory, repeats):
         for name, array in state.items():
             np.copyto(copies[name], array)
 
-    return _turns(copy, lambda: None, repeats)
+    return _turns(copy, lambda: None, repeats, _size(state))
 
 
 def run_ckptstore(state, directory, repeats):
@@ -45,7 +46,7 @@ def run_ckptstore(state, directory, repeats):
 
     manager = ck.CheckpointManager(directory, max_to_keep=1)
     step = iter(range(1, 1000))
-    result = _turns(lambda: manager.save_async(next(step), state), manager.wait_until_finished, repeats)
+    result = _turns(lambda: manager.save_async(next(step), state), manager.wait_until_finished, repeats, _size(state))
     manager.close()
     return result
 
@@ -69,7 +70,7 @@ def run_torch_dcp(state, directory, repeats):
         for name in os.listdir(directory):
             shutil.rmtree(os.path.join(directory, name))
 
-    return _turns(save, wait, repeats)
+    return _turns(save, wait, repeats, _size(state))
 
 
 def run_orbax(state, directory, repeats):
@@ -87,10 +88,14 @@ def run_orbax(state, directory, repeats):
         for name in os.listdir(directory):
             shutil.rmtree(os.path.join(directory, name))
 
-    return _turns(save, wait, repeats)
+    return _turns(save, wait, repeats, _size(state))
 
 
-def _turns(save, wait, repeats):
+def _size(state):
+    return sum(array.nbytes for array in state.values())
+
+
+def _turns(save, wait, repeats, nbytes):
     def both():
         begun = time.perf_counter()
         save()
@@ -100,6 +105,7 @@ def _turns(save, wait, repeats):
     blocked: list[float] = []
     peaks = []
     for _ in range(repeats + 1):
+        touch_memory(nbytes)
         peaks.append(measured(both)[0]["peak"])
         os.sync()
     return {"first": blocked[0], "blocked": blocked[1:], "peak": max(peaks)}

@@ -19,19 +19,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 
 import ckptstore as ck
 from bench._facts import facts
+from bench._host import touch_memory
 from bench._measure import measured
 from bench._process import ROOT
 from bench._table import lines
 
 
-def best(call: Callable[[], Any], repeats: int = 3) -> float:
+def best(call: Callable[[], Any], repeats: int = 3, memory: int = 0) -> float:
     """The least time: growth is about the work, and not about what else the machine does."""
     out = []
     for _ in range(repeats):
         gc.collect()
+        if memory:
+            touch_memory(min(memory, psutil.virtual_memory().available - (2 << 30)))
         begun = time.perf_counter()
         call()
         out.append(time.perf_counter() - begun)
@@ -74,10 +78,10 @@ def by_bytes(directory: str, quick: bool) -> list[dict[str, Any]]:
             continue
         items = {f"layer_{i:02d}": np.ones(mib * 2**20 // 16 // 4, np.float32) for i in range(16)}
         path = os.path.join(directory, f"b{mib}")
-        save = best(lambda: ck.save(path, items, overwrite=True), 3 if mib < 4096 else 1)  # noqa: B023
+        save = best(lambda: ck.save(path, items, overwrite=True), 3 if mib < 4096 else 1, mib << 20)  # noqa: B023
         os.sync()
         items.clear()
-        restore = best(lambda: ck.restore(path), 3 if mib < 4096 else 1)  # noqa: B023
+        restore = best(lambda: ck.restore(path), 3 if mib < 4096 else 1, mib << 20)  # noqa: B023
         lazy = best(lambda: np.asarray(ck.restore(path, verify="lazy", names=["layer_00"])["layer_00"])[:1])  # noqa: B023
         for name in os.listdir(directory):
             os.unlink(os.path.join(directory, name))

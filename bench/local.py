@@ -24,6 +24,7 @@ import psutil
 
 from bench import _files, _table
 from bench._facts import facts
+from bench._host import touch_memory
 from bench._process import ROOT, Worker
 from bench._state import Spec
 from bench.contenders import CONTENDERS
@@ -62,16 +63,17 @@ def measure_saves(spec: Spec, names: list[str], repeats: int, directory: str, re
                 # Not measured: the page cache takes the memory that was freed last, and what nobody has used for some
                 # seconds costs more to take. Only who follows its own files would have it cheap (seen for one and the
                 # same raw write of 1 GiB: 0.2 s and 0.6 s of CPU).
-                first = _save(running[name], place, added)
-                again = _save(running[name], place, added)
+                first = _save(running[name], place, added, spec)
+                again = _save(running[name], place, added, spec)
                 _add(rows[name, kind], {**again, "peak": max(first["peak"], again["peak"])})
     _finish(list(rows.values()), results)
 
 
-def _save(worker: Worker, place: str, sync: bool) -> dict[str, Any]:
+def _save(worker: Worker, place: str, sync: bool, spec: Spec) -> dict[str, Any]:
     shutil.rmtree(place, ignore_errors=True)
     os.makedirs(place)
     os.sync()  # neither the last contender's bytes nor the freed blocks are this one's to wait for
+    touch_memory(2 * spec.nbytes)
     out = worker.do("save", directory=place, sync=sync)
     _files.sync(place)
     return out
@@ -100,6 +102,7 @@ def measure_restores(spec: Spec, names: list[str], repeats: int, directory: str,
                         rows[name, kind].setdefault("still_cached", []).append(_files.drop(place))
                     else:
                         _warm(place)
+                    touch_memory(2 * spec.nbytes)
                     again = running[name].do("restore", directory=place, check=False)
                     # An allocator that keeps what it freed takes less the second time.
                     _add(rows[name, kind], {**again, "peak": max(first["peak"], again["peak"])})

@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 from bench._facts import facts
+from bench._host import touch_memory
 from bench._process import ROOT, Worker
 from bench._state import Spec
 from bench._table import lines
@@ -71,9 +72,8 @@ def measure(mode: str, names: list[str], spec: Spec, repeats: int, results: dict
                 for name, worker in workers.items():
                     if sys.stderr.isatty():
                         print(f"\r\x1b[K{mode}: {what} {number}/{repeats}: {name}", end="", file=sys.stderr, flush=True)
-                    if what == "download":  # not counted: memory that nobody has used for some seconds can cost ten
-                        worker.do(what, check=not number)  # times as much to take (see bench/local.py)
-                    found = worker.do(what, check=False)
+                    touch_memory(2 * spec.nbytes)
+                    found = worker.do(what, check=what == "download" and not number)
                     if number:
                         for field in ("wall", "cpu", "peak"):
                             rows[name, what][field].append(found[field])

@@ -18,6 +18,7 @@ import numpy as np
 
 import ckptstore as ck
 from bench._facts import facts
+from bench._host import touch_memory
 from bench._process import ROOT
 from bench._table import lines
 from bench.object_stores import server
@@ -41,6 +42,7 @@ def measure(place: str, options: dict[str, Any] | None, size: int, repeats: int,
             for name in changing:
                 items[name] = items[name] + np.float32(1)
             os.sync()
+            touch_memory(size)
             before = _Counter.sent
             begun = time.perf_counter()
             manager.save(step, items, reuse=reuse)
