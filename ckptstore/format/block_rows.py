@@ -114,21 +114,24 @@ def _steps(data: Bytes, places: Integers, limits: Integers) -> list[_Step] | Non
     while len(runs):
         if len(steps) == _MOST_STEPS:
             return None
-        header = [data[places + n] for n in range(3)]  # in bounds: a block ends with its restarts and their count
-        if (header[0] | header[1] | header[2] < 0x80).all():
-            shared, unshared, size = (column.astype(np.int64) for column in header)
+        header = windows(data, places, 3)
+        if int(header.max()) < 0x80:
+            shared, unshared, size = header.T.astype(np.int64)
             key_starts = places + 3
+            wrong = shared > lengths
         else:
             shared, behind = read_varints(data, places)
             unshared, behind = read_varints(data, behind)
             size, key_starts = read_varints(data, behind)
-        # Numbers of 63 bits could wrap around where they are added.
-        wrong = (shared < 0) | (shared > lengths) | (unshared < 0) | (unshared > len(data)) | (size > len(data))
+            # Numbers of 63 bits could wrap around where they are added.
+            wrong = (shared < 0) | (shared > lengths) | (unshared < 0) | (unshared > len(data)) | (size > len(data))
+            wrong |= size < 0
         value_starts = key_starts + unshared
         stops = value_starts + size
-        if (wrong | (size < 0) | (stops > limits)).any():
+        if (wrong | (stops > limits)).any():
             return None
         steps.append((runs, shared, key_starts, value_starts, stops))
-        more = stops < limits
-        runs, places, limits, lengths = runs[more], stops[more], limits[more], (shared + unshared)[more]
+        places, lengths, more = stops, shared + unshared, stops < limits
+        if not more.all():
+            runs, places, limits, lengths = runs[more], places[more], limits[more], lengths[more]
     return steps

@@ -93,11 +93,14 @@ def gather(data: Bytes, starts: Integers, lengths: Integers) -> Rows:
 
 def windows(data: Bytes, places: Integers, width: int) -> Bytes:
     """So many bytes from each of some places on, as a matrix; with zeros for what is not in the data."""
-    space = np.zeros(width, np.uint8)
-    padded = np.concatenate([space, data, space])
+    if not len(places):
+        return np.zeros((0, width), np.uint8)
+    if places.min() < 0 or places.max() > len(data) - width:
+        space = np.zeros(width, np.uint8)
+        data, places = np.concatenate([space, data, space]), places + width
     # One element for each place, all overlapping: numpy copies an element faster than a row.
-    every = np.ndarray((len(padded) - width + 1,), f"V{width}", padded, strides=(1,))
-    return _as_rows(every[places + width], width)
+    every = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
+    return _as_rows(every[places], width)
 
 
 def take_rows(data: Bytes, rows: Integers) -> Bytes:
