@@ -72,7 +72,7 @@ def measure(mode: str, names: list[str], spec: Spec, repeats: int, results: dict
                 for name, worker in workers.items():
                     if sys.stderr.isatty():
                         print(f"\r\x1b[K{mode}: {what} {number}/{repeats}: {name}", end="", file=sys.stderr, flush=True)
-                    touch_memory(2 * spec.nbytes)
+                    touch_memory(3 * spec.nbytes)  # theirs, the server's, and some for both
                     found = worker.do(what, check=what == "download" and not number)
                     if number:
                         for field in ("wall", "cpu", "peak"):

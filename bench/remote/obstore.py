@@ -12,7 +12,7 @@ from bench.remote import _options
 
 VERSIONS = {"obstore": obstore.__version__}
 _RANGE = 16 << 20
-_AT_ONCE = 16  # as many as ckptstore has under way
+_AT_ONCE = 24  # as many as ckptstore has under way
 _pool = ThreadPoolExecutor(_AT_ONCE)
 _store = None
 

@@ -29,6 +29,8 @@ Parts: TypeAlias = "Callable[[Upload], Iterator[Callable[[], UploadPart]]]"
 """What the parts of an upload are: the calls that send them."""
 
 _MIB = 1 << 20
+_PART = 16 * _MIB
+_MOST_PART = 48 * _MIB  # 100 Mbit/s, shared by 24, take 100 s for it, which leaves time to try again
 _COPIED_PART = 256 * _MIB  # S3 copies up to 5 GiB in one request, and is faster with several at once
 _UPLOADS = 3  # how often a create is sent anew because another write of the key was under way
 
@@ -45,7 +47,8 @@ class TransferStore(WrapperStore):
     Args:
         inner: Where the pieces go.
         part_size: Bytes in a part of an upload, and the most in one ranged read. A store's own limits take precedence:
-            parts grow where it wants larger ones, or would need too many.
+            parts grow where it wants larger ones, or would need too many. None: 16 MiB, and for uploads up to three times
+            that, as long as there are enough parts to be sent at once: each costs CPU time of its own.
         concurrency: The most pieces under way at once.
         max_gap: Reads this many bytes apart, or fewer, are fetched in one request, the bytes between them in vain.
         executor: Where the pieces run. None: threads of its own, made when first needed and ended by `close`.
@@ -57,16 +60,17 @@ class TransferStore(WrapperStore):
         self,
         inner: Store,
         *,
-        part_size: int = 16 * _MIB,
+        part_size: int | None = None,
         concurrency: int = 24,
         max_gap: int = _MIB,
         executor: Executor | None = None,
         journal: str | None = None,
     ) -> None:
-        if part_size < 1 or concurrency < 1 or max_gap < 0:
+        if (part_size is not None and part_size < 1) or concurrency < 1 or max_gap < 0:
             raise InvalidArgumentError(f"{part_size=}, {concurrency=}, {max_gap=}: nothing could be transferred.")
         super().__init__(inner)
-        self._part_size = part_size
+        self._part_size = part_size or _PART
+        self._most_part = part_size or _MOST_PART
         self._concurrency = concurrency
         self._max_gap = max_gap
         self._given = executor
@@ -199,7 +203,8 @@ class TransferStore(WrapperStore):
 
     def _upload_part_size(self, nbytes: int) -> int:
         capabilities = self._inner.capabilities
-        size = max(self._part_size, capabilities.min_part_size)
+        even = -(-nbytes // self._concurrency)
+        size = max(self._part_size, min(even, self._most_part), capabilities.min_part_size)
         if capabilities.max_parts and nbytes > size * capabilities.max_parts:
             size = -(-nbytes // capabilities.max_parts)  # rounded up
         return size

@@ -47,7 +47,7 @@ def from_url(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | N
             of any other file system that fsspec knows.
         storage_options: What fsspec's file system of that scheme takes: `endpoint_url`, `profile`, `token` and so on.
             For S3 and GCS also `max_concurrency`, the requests of a transfer under way at once (24), and
-            `default_block_size`, the bytes of a part or a ranged read (16 MiB).
+            `default_block_size`, the bytes of a part or a ranged read (16 MiB; parts of large uploads up to 48).
 
     Raises:
         UnsupportedError: fsspec does not know the scheme.

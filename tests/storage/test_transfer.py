@@ -130,6 +130,16 @@ def test_part_sizes_respect_the_store(limits, nbytes, parts):
     assert inner.inner.get("a")[0] == data
 
 
+@pytest.mark.parametrize(("nbytes", "parts"), [(10, 0), (11, 2), (30, 3), (31, 3), (95, 3), (121, 4), (1000, 25)])
+def test_parts_grow_with_the_payload_as_long_as_there_are_enough_of_them(monkeypatch, nbytes, parts):
+    monkeypatch.setattr(_transfer, "_PART", 10)
+    monkeypatch.setattr(_transfer, "_MOST_PART", 40)
+    inner = FaultyStore(MemoryStore())
+    with store_over(inner, part_size=None, concurrency=3) as store:
+        store.put("a", Payload.of(bytes(nbytes)))
+    assert inner.count("put_part") == parts
+
+
 def test_parts_are_views_of_the_payload():
     buffers = [bytearray(b"0123456789ab"), bytearray(b""), bytearray(b"cdefg")]
     parts = list(split_payload(Payload(buffers), 5))
