@@ -47,8 +47,8 @@ class TransferStore(WrapperStore):
     Args:
         inner: Where the pieces go.
         part_size: Bytes in a part of an upload, and the most in one ranged read. A store's own limits take precedence:
-            parts grow where it wants larger ones, or would need too many. None: 16 MiB, and for uploads up to three times
-            that, as long as there are enough parts to be sent at once: each costs CPU time of its own.
+            parts grow where it wants larger ones, or would need too many. None: 16 MiB, and for uploads up to 48, as
+            long as there are enough parts to be sent at once: each costs CPU time of its own.
         concurrency: The most pieces under way at once.
         max_gap: Reads this many bytes apart, or fewer, are fetched in one request, the bytes between them in vain.
         executor: Where the pieces run. None: threads of its own, made when first needed and ended by `close`.
