@@ -26,10 +26,7 @@ from email.utils import formatdate
 from urllib.parse import parse_qsl, quote, unquote
 from xml.sax.saxutils import escape
 
-try:
-    import google_crc32c
-except ImportError:
-    google_crc32c = None
+from crc32c import crc32c
 
 
 class Obj:
@@ -626,13 +623,10 @@ class Conn(threading.Thread):
     # ---- GCS JSON
     def crc(self, o):
         if o._crc is None:
-            if google_crc32c:
-                c = google_crc32c.Checksum()
-                for m in o.bufs:
-                    c.update(bytes(m) if not isinstance(m, bytes) else m)
-                o._crc = base64.b64encode(c.digest()).decode()
-            else:
-                o._crc = "AAAAAA=="
+            c = 0
+            for m in o.bufs:
+                c = crc32c(m, c)
+            o._crc = base64.b64encode(c.to_bytes(4, "big")).decode()
         return o._crc
 
     def res(self, b, k, o):
