@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-_HUGE = 2 << 20  # bytes of a huge page of x86-64, and of Arm with small pages of 4 KiB
-LARGE = 2 * _HUGE
-"""Bytes, from which on `allocate` does better than numpy."""
+HUGE_PAGE = 2 << 20
+"""Bytes of a huge page of x86-64, and of Arm with small pages of 4 KiB."""
 
-_SHORT = _HUGE // 8  # bytes at the end that are cheaper in small pages
+LARGE = 2 * HUGE_PAGE
+"""Bytes, from which on `allocate` does better than numpy."""
 
 _Bytes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
 
@@ -32,12 +32,12 @@ def allocate(size: int) -> _Bytes:
         return np.empty(size, np.uint8)
     try:
         # A page more than that, for the kernel may begin it anywhere; what is not touched costs nothing.
-        memory = mmap.mmap(-1, -(-size // _HUGE) * _HUGE + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError) as error:
         raise MemoryError(f"{size} bytes cannot be had ({error})") from error
     data = np.frombuffer(memory, np.uint8)
-    start = -data.ctypes.data % _HUGE
-    huge = size if size % _HUGE >= _SHORT else size // _HUGE * _HUGE
+    start = -data.ctypes.data % HUGE_PAGE
     with contextlib.suppress(OSError):  # a kernel without huge pages
-        memory.madvise(mmap.MADV_HUGEPAGE, start, huge)
+        # The end that does not fill one stays in small pages: it shall not take more memory than it has bytes.
+        memory.madvise(mmap.MADV_HUGEPAGE, start, size // HUGE_PAGE * HUGE_PAGE)
     return data[start : start + size]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptstore._memory import allocate
+from ckptstore._memory import HUGE_PAGE, LARGE, allocate
 from ckptstore.bundle.entries import Entries
 from ckptstore.errors import UnsupportedError
 from ckptstore.format import tensor
@@ -170,7 +170,8 @@ class _Arena:
     def take(self, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Memory of so many bytes, aligned for every type."""
         if size > len(self._free):
-            self._free = allocate(max(size, min(self._wanted, _ARENA)))
+            wanted = -(-self._wanted // HUGE_PAGE) * HUGE_PAGE if self._wanted >= LARGE else self._wanted
+            self._free = allocate(max(size, min(wanted, _ARENA)))
         taken, self._free = self._free[:size], self._free[-(-size // _LINE) * _LINE :]
         self._wanted -= size
         return taken
