@@ -31,7 +31,7 @@ def allocate(size: int) -> _Bytes:
     if size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.empty(size, np.uint8)
     try:
-        # A page more than that, for the kernel may begin it anywhere; what is not touched costs nothing.
+        # A huge page more than that, for the kernel may begin it anywhere; what is not touched costs nothing.
         memory = mmap.mmap(-1, size + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, OverflowError) as error:
         raise MemoryError(f"{size} bytes cannot be had ({error})") from error

@@ -85,24 +85,20 @@ def test_an_error_of_what_is_done_meanwhile_is_raised_when_nothing_is_running_an
 
 
 def test_this_thread_shares_the_work(executor):
-    here, there = threading.current_thread(), threading.Event()
+    here, enough = threading.current_thread(), threading.Event()
     ran = []
 
     def call(number):
         ran.append(threading.current_thread())
         if threading.current_thread() is not here:
-            there.wait(10)  # so the rest is this thread's, also what was handed over and not begun
+            # Each of the four others begins one, so the rest is this thread's, also what was handed over.
+            assert enough.wait(10)
+        elif ran.count(here) == 16:
+            enough.set()
         return number
 
-    def last():
-        there.set()
-        return 19
-
-    calls = [*(lambda n=n: call(n) for n in range(19)), last]
-    if not isinstance(executor, ThreadPoolExecutor):
-        there.set()
-    assert run_all(executor, calls, window=8, share=True) == list(range(20))
-    assert ran.count(here) >= 15
+    assert run_all(executor, [lambda n=n: call(n) for n in range(20)], window=8, share=True) == list(range(20))
+    assert ran.count(here) >= 16
 
 
 def test_an_error_while_work_is_shared_is_raised_when_nothing_is_running_any_more(executor):

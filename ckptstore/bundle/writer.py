@@ -85,8 +85,8 @@ def put_all(puts: Sequence[Callable[[], ObjectMeta]], meanwhile: Callable[[], No
         puts: Puts one of them, each.
         meanwhile: What else is to be done by then, in this thread.
     """
-    at_once = min(len(puts), _FILES_AT_ONCE)
-    if at_once <= 1 and meanwhile is None:
-        return [put() for put in puts]
-    with make_executor(max(at_once, 1), "ckptstore-save") as executor:
-        return run_all(executor, puts, window=max(at_once, 1), meanwhile=meanwhile)
+    at_once = max(min(len(puts), _FILES_AT_ONCE), 1)
+    if at_once == 1 and meanwhile is None:
+        return run_all(None, puts, window=1)
+    with make_executor(at_once, "ckptstore-save") as executor:
+        return run_all(executor, puts, window=at_once, meanwhile=meanwhile)
