@@ -112,10 +112,8 @@ _BY_NAME = {d.name: d for d in DTYPES} | {d.proto_name: d for d in DTYPES}
 _QUANTISED = {"qint8", "quint8", "qint32", "qint16", "quint16"}
 _BY_NUMPY = {d.numpy: d for d in DTYPES if d.numpy is not None and d.name not in _QUANTISED}
 
-PLAIN: Mapping[np.dtype[Any], DType] = {
-    dtype: d for dtype, d in _BY_NUMPY.items() if dtype.isbuiltin == 1 and dtype.char in "?bBhHiIlLqQfd"
-}
-"""The numbers whose arrays are what is stored, byte for byte, and that memoryviews know."""
+PLAIN: Mapping[np.dtype[Any], DType] = {dtype: d for dtype, d in _BY_NUMPY.items() if d.itemsize and not d.low_bits}
+"""The numbers whose arrays are what is stored, byte for byte."""
 
 STRING = _BY_NAME["string"]
 VARIANT = _BY_NAME["variant"]

@@ -147,7 +147,7 @@ def encode(value: Any, name: str, dtype: Any = None, *, defer: int | None = None
         IncompatibleTensorError: It cannot be stored.
     """
     if dtype is None and is_plain(value):  # as below, in a fraction of the time: most tensors are such
-        data = memoryview(value).cast("B")
+        data = memoryview(_bytes_of(value))  # type: ignore[arg-type]  # as in empty()
         crc = mask(crc32c(data)) if defer is None or data.nbytes <= defer else None
         return EncodedTensor(PLAIN[value.dtype], value.shape, (data,), crc)
     array, found = as_array(value, name, None if dtype is None else as_dtype(dtype))

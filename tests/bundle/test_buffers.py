@@ -10,6 +10,7 @@ import pytest
 from ckptstore.bundle import BundleReader, BundleWriter, Partitioned
 from ckptstore.bundle.buffers import Buffers
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
+from ckptstore.format.dtypes import DTYPES
 from ckptstore.storage import from_url
 from ckptstore.storage._memory import MemoryStore
 
@@ -80,6 +81,17 @@ def test_plain_arrays_come_to_the_same_bytes_too(alike):
         for n in range(500)
     }
     assert _at_once(items) == _one_by_one(items)
+
+
+KINDS = [*dict.fromkeys(dtype.numpy for dtype in DTYPES if dtype.itemsize)]
+
+
+@pytest.mark.parametrize("kinds", [*([kind] for kind in KINDS), KINDS], ids=lambda k: "all" if k[1:] else str(k[0]))
+def test_arrays_of_every_type_come_to_the_bytes_of_arrays_that_are_not_contiguous(kinds):
+    """Whose bytes are taken from a copy."""
+    items = {f"t{n:04d}": np.array([n % 2, 1, 0]).astype(kinds[n % len(kinds)]) for n in range(99)}
+    apart = {name: np.repeat(array, 2)[::2] for name, array in items.items()}
+    assert _at_once(items) == _one_by_one(items) == _one_by_one(apart)
 
 
 def test_many_small_tensors_come_back(tmp_path):

@@ -333,6 +333,7 @@ def test_variants_are_checked_and_not_decoded():
         np.float32(1),
         [1.0],
         np.zeros(2, "M8[s]"),
+        np.zeros(2, ml_dtypes.int4),
     ],
 )
 def test_many_arrays_are_plain_if_each_of_them_is(other):
@@ -340,3 +341,10 @@ def test_many_arrays_are_plain_if_each_of_them_is(other):
     values = plain if other is None else [plain[0], other, plain[1]]
     expected = all(tensor.is_plain(value) and value.nbytes <= 400 for value in values)
     assert tensor.are_plain(values, 400) is expected is (other is None)
+
+
+@pytest.mark.parametrize("dtype", [*dict.fromkeys(d.numpy for d in DTYPES if d.itemsize)], ids=str)
+def test_arrays_of_all_types_of_whole_bytes_are_plain(dtype):
+    for value in (np.ones(3, dtype), np.ones((), dtype)):
+        plain = as_dtype(dtype).low_bits == 0
+        assert tensor.is_plain(value) is tensor.are_plain([value] * 3, 400) is plain
