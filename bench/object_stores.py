@@ -124,7 +124,7 @@ def _targets(results: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
             (mode, what, "ckptstore_s3", other, 1.0)
             for mode in _MODES
             for what in ("upload", "download")
-            for other in ("s3torchconnector", "torch_dcp_fsspec", "obstore")
+            for other in ("s3torchconnector", "torch_dcp_fsspec", "obstore", "obstore_sha256")
         ),
     ):
         mine, theirs = wall(mode, what, ours), wall(mode, what, other)

@@ -23,6 +23,7 @@ CONTENDERS = {
     "ckptstore_s3_object": Contender("s3", whole=True, module="ckptstore_object"),
     "s3fs": Contender("s3", whole=True),
     "obstore": Contender("s3", whole=True),
+    "obstore_sha256": Contender("s3", whole=True),
     "s3torchconnector": Contender("s3", whole=True),
     "torch_dcp_fsspec": Contender("s3", whole=False),
     "ckptstore_gcs": Contender("gcs", whole=False, module="ckptstore_tensors"),

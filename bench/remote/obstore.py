@@ -17,7 +17,7 @@ _pool = ThreadPoolExecutor(_AT_ONCE)
 _store = None
 
 
-def connect(endpoint, kind):
+def connect(endpoint, kind, **more):
     del kind
     global _store  # noqa: PLW0603
     options = _options.s3(endpoint)
@@ -29,6 +29,7 @@ def connect(endpoint, kind):
         region="us-east-1",
         unsigned_payload=True,
         client_options={"allow_http": True, "timeout": "600s"},
+        **more,
     )
 
 
