@@ -14,15 +14,15 @@ from urllib.parse import quote
 from ckptstore.errors import CheckpointError, StorageUnavailableError, UnsafePathError, UnsupportedError
 from ckptstore.storage._base import ObjectMeta, check_key
 from ckptstore.storage._bodies import PayloadReader, open_body
-from ckptstore.storage._bucket import ATTEMPT, deep_merge, split_bucket
-from ckptstore.storage._fsspec import FsspecStore
+from ckptstore.storage._bucket import ATTEMPT, deep_merge
+from ckptstore.storage._bucket_client import BucketClient
 from ckptstore.storage._gcs_errors import from_reply, gcs_errors, is_missing_bucket
 from ckptstore.storage._gcs_http import Download, GcsHttp, Reply
-from ckptstore.storage._per_process import PerProcess
 from ckptstore.storage._temporary_file import is_temporary
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import Payload
+    from ckptstore.storage._per_process import PerProcess
 
 LISTED = "name,size,generation,updated"
 """The fields of an object's description that a listing asks for."""
@@ -38,34 +38,10 @@ CONTENT_TYPE = "application/octet-stream"
 _OPTIONS = {"use_listings_cache": False, "asynchronous": True}
 
 
-class GcsClient(FsspecStore):
-    """What all verbs of `GcsStore` go through, and the one verb that the others look with.
+class GcsClient(BucketClient):
+    """What all verbs of `GcsStore` go through, and the one verb that the others look with."""
 
-    Args:
-        url: See `GcsStore`.
-        storage_options: See `GcsStore`.
-        filesystem: See `GcsStore`.
-        pool_connections: The most connections that are kept open.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        storage_options: Mapping[str, Any] | None = None,
-        *,
-        filesystem: Any | None = None,
-        pool_connections: int = 64,
-    ) -> None:
-        super().__init__(url, storage_options, filesystem=filesystem)
-        self._bucket, self._prefix = split_bucket(self._url)
-        self._http = PerProcess(lambda: GcsHttp(self._fs(), pool_connections))
-
-    def close(self) -> None:
-        """See `Store.close`. Closes the connections that are kept."""
-        http = self._http.pop()
-        if http is not None:
-            http.close()
-        super().close()
+    _client: PerProcess[GcsHttp]
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`."""
@@ -103,7 +79,7 @@ class GcsClient(FsspecStore):
         """One request, and its whole reply; with `may_be_missing`, also a 404 that is not about the bucket."""
         body = PayloadReader(payload) if payload is not None else None
         with self._errors(key):
-            reply = self._http.get().request(method, where, query, headers or {}, body)
+            reply = self._client.get().request(method, where, query, headers or {}, body)
             missing = may_be_missing and reply.status == 404 and not is_missing_bucket(reply.body)
             if not 200 <= reply.status < 300 and not missing:
                 raise self._refusal(reply, key)
@@ -113,7 +89,7 @@ class GcsClient(FsspecStore):
     def _download(self, key: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Iterator[Download]:
         """Asks for an object's bytes, which are to be read in the block, to their end."""
         with self._errors(key):
-            found = self._http.get().download(f"/download{self._objects(key)}", {"alt": "media", **query}, headers)
+            found = self._client.get().download(f"/download{self._objects(key)}", {"alt": "media", **query}, headers)
             if isinstance(found, Reply):
                 raise self._refusal(found, key)
             with open_body(found.body):
@@ -148,6 +124,9 @@ class GcsClient(FsspecStore):
         configured = [fsspec.config.conf.get(protocol, {}) for protocol in ("gs", "gcs")]  # FSSPEC_GS_... variables
         options = functools.reduce(deep_merge, [*configured, self._options], _OPTIONS)
         return GCSFileSystem(**options, skip_instance_cache=True), ""
+
+    def _make_client(self) -> GcsHttp:
+        return GcsHttp(self._fs(), self._pool_connections)
 
 
 def only_if(version: str) -> dict[str, str]:

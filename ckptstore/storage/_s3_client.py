@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ckptstore.errors import StorageError, UnsupportedError
 from ckptstore.storage._base import ObjectMeta, check_key
 from ckptstore.storage._bodies import Body, PayloadReader, crc32c_base64
-from ckptstore.storage._bucket import ATTEMPT, deep_merge, split_bucket
-from ckptstore.storage._fsspec import FsspecStore
-from ckptstore.storage._per_process import PerProcess
+from ckptstore.storage._bucket import ATTEMPT, deep_merge
+from ckptstore.storage._bucket_client import BucketClient
 from ckptstore.storage._s3_errors import s3_errors
 
 if TYPE_CHECKING:
@@ -36,40 +35,13 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-class S3Client(FsspecStore):
-    """What all verbs of `S3Store` go through, and the one verb that the others look with.
-
-    Args:
-        url: See `S3Store`.
-        storage_options: See `S3Store`.
-        filesystem: See `S3Store`.
-        pool_connections: The most connections that are kept open, unless the options say otherwise.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        storage_options: Mapping[str, Any] | None = None,
-        *,
-        filesystem: Any | None = None,
-        pool_connections: int = 64,
-    ) -> None:
-        super().__init__(url, storage_options, filesystem=filesystem)
-        self._pool_connections = pool_connections
-        self._bucket, self._prefix = split_bucket(self._url)
-        self._client = PerProcess(self._make_client)
+class S3Client(BucketClient):
+    """What all verbs of `S3Store` go through, and the one verb that the others look with."""
 
     def head(self, key: str) -> ObjectMeta:
         """See `Store.head`. A missing bucket shows as a missing object: a reply to HEAD has no room for more."""
         path = self.path(check_key(key))
         return object_meta(key, self._call("head_object", key), path)
-
-    def close(self) -> None:
-        """See `Store.close`. Closes the connections that are kept."""
-        client = self._client.pop()
-        if client is not None:
-            client.close()
-        super().close()
 
     def _call(
         self,

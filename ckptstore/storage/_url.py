@@ -19,6 +19,7 @@ from ckptstore.errors import InvalidArgumentError, MissingDependencyError, Unsaf
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import Store
+    from ckptstore.storage._bucket_client import BucketClient
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*"
 _URL = re.compile(rf"({_SCHEME})((?:::{_SCHEME})*)://")
@@ -39,7 +40,12 @@ _SIGNED = re.compile(
 )
 
 
-def from_url(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Store:
+def from_url(
+    url: str | os.PathLike[str],
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    instead_of: Store | None = None,
+) -> Store:
     """Makes the store for a directory, a bucket or a prefix in one; no request is sent yet.
 
     Args:
@@ -48,6 +54,8 @@ def from_url(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | N
         storage_options: What fsspec's file system of that scheme takes: `endpoint_url`, `profile`, `token` and so on.
             For S3 and GCS also `max_concurrency`, the requests of a transfer under way at once (24), and
             `default_block_size`, the bytes of a part or a ranged read (16 MiB; parts of large uploads up to 48).
+        instead_of: A store of this function's that is needed no longer. It is closed, unless this raises, but its
+            connections are kept where they serve the new one, too.
 
     Raises:
         UnsupportedError: fsspec does not know the scheme.
@@ -63,9 +71,13 @@ def from_url(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | N
         text, scheme = inner, url_scheme(inner)
         options = dict(options.get(scheme or "", {}))  # a chain's options are grouped by scheme
     if scheme is None or scheme in _LOCAL:
-        return _local(text if scheme is None else text.partition("://")[2], options)
-    refuse_credentials(text)
-    return _remote(scheme, text, options)
+        store = _local(text if scheme is None else text.partition("://")[2], options)
+    else:
+        refuse_credentials(text)
+        store = _remote(scheme, text, options, instead_of)
+    if instead_of is not None:
+        instead_of.close()
+    return store
 
 
 def _local(path: str, options: dict[str, Any]) -> Store:
@@ -79,26 +91,30 @@ def _local(path: str, options: dict[str, Any]) -> Store:
     return LocalStore(path or ".")
 
 
-def _remote(scheme: str, url: str, options: dict[str, Any]) -> Store:
+def _remote(scheme: str, url: str, options: dict[str, Any], instead_of: Store | None) -> Store:
     from ckptstore.storage._retrying import RetryingStore  # noqa: PLC0415 - see above
 
     if scheme in _LITERAL:
         from ckptstore.storage._transfer import TransferStore  # noqa: PLC0415 - see above
         from ckptstore.storage._upload_notes import UPLOAD_NOTES  # noqa: PLC0415 - see above
+        from ckptstore.storage._wrapper import innermost  # noqa: PLC0415 - see above
 
         transfer = _transfer_options(options)
         pool = max(64, 2 * transfer.get("concurrency", 0))
+        bucket: BucketClient
         if scheme in _S3:
             require_package("s3fs", "s3")
             from ckptstore.storage._s3 import S3Store  # noqa: PLC0415 - see above
 
-            store: Store = S3Store(url, options, pool_connections=pool)
-            return TransferStore(RetryingStore(store), journal=UPLOAD_NOTES, **transfer)
-        require_package("gcsfs", "gcs")
-        from ckptstore.storage._gcs import GcsStore  # noqa: PLC0415 - see above
+            bucket = S3Store(url, options, pool_connections=pool)
+        else:
+            require_package("gcsfs", "gcs")
+            from ckptstore.storage._gcs import GcsStore  # noqa: PLC0415 - see above
 
-        store = GcsStore(url, options, pool_connections=pool)
-        return TransferStore(RetryingStore(store), journal=UPLOAD_NOTES, **transfer)
+            bucket = GcsStore(url, options, pool_connections=pool)
+        if instead_of is not None:
+            bucket.take_over(innermost(instead_of))
+        return TransferStore(RetryingStore(bucket), journal=UPLOAD_NOTES, **transfer)
 
     from fsspec.registry import available_protocols, registry  # noqa: PLC0415 - see above
 

@@ -119,3 +119,10 @@ class WrapperStore(Store):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._inner!r})"
+
+
+def innermost(store: Store) -> Store:
+    """The store behind all wrappers."""
+    while isinstance(store, WrapperStore):
+        store = store.inner
+    return store

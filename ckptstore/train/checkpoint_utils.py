@@ -94,10 +94,15 @@ def save(
     return str(prefix)
 
 
-def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | None]:
+def locate(path: Path, storage_options: Options = None, *, instead_of: Store | None = None) -> tuple[Store, str | None]:
     """What a path names: the store and key of a checkpoint, or the store of a directory and None.
 
     The caller closes the store.
+
+    Args:
+        path: The path.
+        storage_options: For fsspec.
+        instead_of: See `ckptstore.storage.from_url`.
 
     Raises:
         CheckpointNotFoundError: It is one file of a checkpoint, or a state file.
@@ -105,8 +110,8 @@ def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | No
     try:
         parent, key = split_path(path)
     except (InvalidArgumentError, UnsafePathError):
-        return from_url(path, storage_options), None  # "." or a bucket alone
-    store = from_url(parent, storage_options)
+        return from_url(path, storage_options, instead_of=instead_of), None  # "." or a bucket alone
+    store = from_url(parent, storage_options, instead_of=instead_of)
     try:
         directory = CheckpointDirectory(store)
         if directory.has_bundle(key):
@@ -121,11 +126,10 @@ def locate(path: Path, storage_options: Options = None) -> tuple[Store, str | No
                     path=str(path),
                 )
             return store, key
+        return from_url(path, storage_options, instead_of=store), None
     except BaseException:
         store.close()
         raise
-    store.close()
-    return from_url(path, storage_options), None
 
 
 def load_checkpoint(
@@ -154,12 +158,7 @@ def load_checkpoint(
         snapshot = directory.file.read()  # TensorFlow looks for a directory first, too
         if snapshot is not None:
             return open_pinned(directory, snapshot.ledger, _latest, clock=clock, verify=verify, on_close=store.close)[0]
-    except BaseException:
-        store.close()
-        raise
-    store.close()
-    store, key = locate(ckpt_dir_or_file, storage_options)
-    try:
+        store, key = locate(ckpt_dir_or_file, storage_options, instead_of=store)
         if key is not None:
             return CheckpointReader(open_source(store, key), verify=verify, on_close=store.close)
         CheckpointDirectory(store).load()  # a directory that has lost its state file says so

@@ -25,13 +25,13 @@ def reading(path: Path, storage_options: Options = None, *, clock: Clock | None 
         CheckpointNotFoundError: There is none.
         StateMissingError, StateCorruptError: The directory's state file.
     """
-    with from_url(path, storage_options) as store:
-        directory = CheckpointDirectory(store)
+    with from_url(path, storage_options) as first:
+        directory = CheckpointDirectory(first)
         if directory.file.read() is not None:
             with _latest(directory, clock or SystemClock()) as found:
                 yield found
             return
-    store, key = locate(path, storage_options)
+        store, key = locate(path, storage_options, instead_of=first)
     with store:
         if key is None:
             CheckpointDirectory(store).load()  # a directory that has lost its state file says so

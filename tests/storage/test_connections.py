@@ -208,7 +208,7 @@ def connections(store: Any) -> int:
     if isinstance(store, S3Store):
         manager = store._client.get()._endpoint.http_session._manager
     else:
-        manager = store._http.get()._adapter.poolmanager
+        manager = store._client.get()._adapter.poolmanager
     (pool,) = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 - it refuses to be iterated
     return int(pool.num_connections)
 

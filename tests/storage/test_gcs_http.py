@@ -118,7 +118,7 @@ def test_the_client_certificate_that_google_auth_has(store: GcsStore, monkeypatc
     context = ssl.create_default_context()
     monkeypatch.setattr(gcsfs.core, "_client_cert_ssl_context", lambda: context, raising=False)
     monkeypatch.setattr(store._fs(), "_use_client_cert", True, raising=False)
-    assert store._http.get()._adapter.poolmanager.connection_pool_kw["ssl_context"] is context
+    assert store._client.get()._adapter.poolmanager.connection_pool_kw["ssl_context"] is context
 
 
 def test_a_store_that_was_closed_opens_again(store: GcsStore) -> None:
