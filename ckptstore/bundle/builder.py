@@ -194,10 +194,11 @@ class BundleBuilder:
         if self._index is not None:
             return
         while self._unchecked:
-            first, data = self._unchecked.pop()
+            first, data = self._unchecked[-1]
             for start in range(0, len(data), _AT_ONCE):  # numpy and map let no other thread run
                 part = data[start : start + _AT_ONCE]
                 self._layout.crcs[first + start : first + start + len(part)] = mask_all([*map(crc32c, part)]).tolist()
+            self._unchecked.pop()  # not before they are known: whoever tries again must not find zeros
         table = TableWriter()
         table.add(HEADER_KEY, BundleHeader(num_shards=len(self._shards)).encode())
         self._layout.write(table, {key: entry.encode() for key, entry in self._partitioned.items()})

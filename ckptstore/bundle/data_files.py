@@ -10,6 +10,7 @@ from errno import EFBIG
 
 import numpy as np
 
+from ckptstore._per_process import PerProcess
 from ckptstore.bundle.entries import Entries
 from ckptstore.errors import CheckpointNotFoundError, DataLossError, NotFoundError, StorageError, located
 from ckptstore.format.naming import data_name
@@ -36,7 +37,7 @@ class DataFiles:
         self._prefix = prefix
         self._count = count
         self._index_path = index_path
-        self._lock = threading.Lock()
+        self._lock = PerProcess(threading.Lock)
         self._metas: dict[int, ObjectMeta] = {}
 
     @property
@@ -61,7 +62,7 @@ class DataFiles:
         found = self._metas.get(shard)
         if found is not None:
             return found
-        with self._lock:
+        with self._lock.get():
             if shard not in self._metas:
                 key = self.key(shard)
                 try:

@@ -76,7 +76,8 @@ class LazyArray:
         if copy is False:
             raise ValueError("a LazyArray has no memory to share; reading it makes a new array")
         whole = self._source.read([self.name], verify=self._verify)[self.name]
-        return whole if dtype is None else whole.astype(dtype, copy=False)
+        array = whole if dtype is None else whole.astype(dtype, copy=False)
+        return array.copy() if copy and not array.flags.writeable else array  # read-only: others have it, too
 
     def __getitem__(self, index: Any) -> Any:
         """What numpy would give for integers, slices and `...`; other kinds of index read the whole tensor."""

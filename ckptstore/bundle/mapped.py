@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,7 +39,6 @@ class MappedTensors:
         self._maps = maps
         self._files = files
         self._checked: dict[str, np.ndarray[Any, Any]] = {}
-        self._lock = threading.Lock()
 
     @property
     def path(self) -> str:
@@ -82,13 +80,14 @@ class MappedTensors:
         return self
 
     def _read(self, name: str) -> np.ndarray[Any, Any]:
-        with self._lock:
-            if name not in self._checked:
-                extent = alone(name, self._entries[name], self._maps)
-                if not extent.mapped:  # out of line for its type: no array can be made of it in place
-                    extent.data[:] = self._maps[extent.shard][extent.offset :][: extent.data.nbytes]
-                fetch([extent], None, self._files.__getitem__, verify=True)
-                (array,) = extent.arrays()
-                array.flags.writeable = False
-                self._checked[name] = array
-        return self._checked[name]
+        found = self._checked.get(name)
+        if found is not None:
+            return found
+        extent = alone(name, self._entries[name], self._maps)
+        if not extent.mapped:  # out of line for its type: no array can be made of it in place
+            extent.data[:] = self._maps[extent.shard][extent.offset :][: extent.data.nbytes]
+        fetch([extent], None, self._files.__getitem__, verify=True)
+        (array,) = extent.arrays()
+        array.flags.writeable = False
+        # No lock, which a child of a fork would find locked for ever: two threads may check the same tensor.
+        return self._checked.setdefault(name, array)

@@ -18,6 +18,7 @@ from ckptstore.bundle.progress import Progress
 from ckptstore.bundle.reader import BundleReader
 from ckptstore.bundle.writer import BundleWriter
 from ckptstore.errors import NotFoundError, PreconditionFailedError, UnsupportedError
+from ckptstore.format.checksum import crc32c, mask
 from ckptstore.format.columns import TensorType
 from ckptstore.format.entry import BundleEntry
 from ckptstore.format.rows import Bytes
@@ -58,6 +59,9 @@ class ReusingWriter(BundleWriter):
         prefix: See `BundleWriter`.
         max_shard_bytes: See `BundleBuilder`; for the files that are written.
         progress: See `BundleWriter`; bytes that are copied count as well.
+
+    Attributes:
+        checked: The checksums, by key, of tensors that are copied and whose bytes have been held against them.
     """
 
     def __init__(
@@ -66,16 +70,23 @@ class ReusingWriter(BundleWriter):
         super().__init__(store, prefix, max_shard_bytes=max_shard_bytes, progress=progress)
         self._collected: dict[bytes, EncodedTensor] = {}
         self._copies: dict[int, Sequence[ObjectRange]] = {}
+        self.checked: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._collected) + len(self._partitioned)
 
-    def compare(self, previous: BundleReader | None, digests: Digests | None = None) -> Digests | None:
+    def compare(
+        self,
+        previous: BundleReader | None,
+        digests: Digests | None = None,
+        checked: Mapping[bytes, int] | None = None,
+    ) -> Digests | None:
         """Finds out what an earlier bundle has, and lays the files out. Called once all tensors were added.
 
         Args:
             previous: The earlier bundle; None if there is none.
             digests: Its digests, if it has some.
+            checked: The `checked` of its writer, if that is known.
 
         Returns:
             The digests to be kept with this bundle; None where the store maps files, and so needs none.
@@ -88,7 +99,7 @@ class ReusingWriter(BundleWriter):
         candidates = {} if previous is None else self._candidates(previous)
         found: Digests | None = None
         if capabilities.maps:
-            same = self._equal(candidates, previous)
+            same = self._equal(candidates, previous, checked or {})
         else:
             algorithm = choose_algorithm(None if digests is None else digests.algorithm)
             keys = [*self._collected]
@@ -97,6 +108,8 @@ class ReusingWriter(BundleWriter):
             same = [key for key in candidates if old.get(key) == found.by_key[key]]
         copies = [] if previous is None else self._plan(previous, {key: candidates[key] for key in same}, capabilities)
         self._lay_out(copies, candidates)
+        if capabilities.maps:
+            self.checked = {key: candidates[key].crc for copy in copies for _, key in copy.tensors}
         return found
 
     def _place(self, key: bytes, encoded: EncodedTensor, name: str) -> None:
@@ -121,7 +134,7 @@ class ReusingWriter(BundleWriter):
             try:
                 return self._store.copy(name, ranges)
             except (NotFoundError, PreconditionFailedError, UnsupportedError):
-                pass  # whatever is in the way, the bytes are here, too
+                self.checked = {}  # whatever is in the way, the bytes are here, too
         return super()._put(number, name)
 
     # -- what is the same
@@ -139,7 +152,9 @@ class ReusingWriter(BundleWriter):
                     out[key] = entry
         return out
 
-    def _equal(self, candidates: Mapping[bytes, BundleEntry], previous: BundleReader | None) -> list[bytes]:
+    def _equal(
+        self, candidates: Mapping[bytes, BundleEntry], previous: BundleReader | None, checked: Mapping[bytes, int]
+    ) -> list[bytes]:
         maps = {} if previous is None else {n: previous.files.map(n) for n in {e.shard for e in candidates.values()}}
 
         def is_equal(key: bytes) -> bool:
@@ -147,7 +162,11 @@ class ReusingWriter(BundleWriter):
             data = maps[entry.shard]
             if data is None or entry.offset + entry.size > data.nbytes:
                 return False
-            return same_bytes(self._collected[key].buffers, data[entry.offset : entry.offset + entry.size])
+            ours = self._collected[key]
+            # A checksum that does not fit would be handed on, from one checkpoint to all that come after it.
+            known = ours.crc is not None or checked.get(key) == entry.crc
+            crc = None if known else entry.crc
+            return same_bytes(ours.buffers, data[entry.offset : entry.offset + entry.size], crc)
 
         keys = [*candidates]
         return [key for key, equal in zip(keys, _each(is_equal, keys, self._sizes(keys)), strict=True) if equal]
@@ -206,17 +225,19 @@ class ReusingWriter(BundleWriter):
             self._partitioned[key] = entry._replace(shard=shard)
 
 
-def same_bytes(buffers: Iterable[memoryview], data: memoryview) -> bool:
-    """Whether buffers, one after the other, are these bytes."""
-    position = 0
+def same_bytes(buffers: Iterable[memoryview], data: memoryview, crc: int | None = None) -> bool:
+    """Whether buffers, one after the other, are these bytes, and have this masked checksum, if one is given."""
+    position = running = 0
     for buffer in buffers:
         for start in range(0, buffer.nbytes, _CUT):  # so that what numpy makes of it stays in the processor's cache
             piece = buffer[start : start + _CUT]
             other = data[position : position + piece.nbytes]
             if not _equal(np.frombuffer(piece, np.uint8), np.frombuffer(other, np.uint8)):
                 return False
+            if crc is not None:
+                running = crc32c(piece, running)
             position += piece.nbytes
-    return position == data.nbytes
+    return position == data.nbytes and crc in (None, mask(running))
 
 
 def _equal(a: Bytes, b: Bytes) -> bool:

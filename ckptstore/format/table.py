@@ -243,8 +243,8 @@ class TableReader:
             found = dict(entries(self._block(number)))  # ascending, so none is there twice
             if found:
                 self._check_limits(number, next(iter(found)), next(reversed(found)))
-            while len(self._decoded) >= _KEPT_BLOCKS:  # the one that was decoded first goes
-                self._decoded.pop(next(iter(self._decoded), number), None)
+            for first in [*self._decoded][: 1 - _KEPT_BLOCKS]:  # those that were decoded first go
+                self._decoded.pop(first, None)
             self._decoded[number] = found
         return found
 

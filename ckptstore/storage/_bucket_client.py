@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ckptstore._per_process import PerProcess
 from ckptstore.storage._bucket import split_bucket
 from ckptstore.storage._fsspec import FsspecStore
-from ckptstore.storage._per_process import PerProcess
 
 if TYPE_CHECKING:
     from ckptstore.storage._base import Store
@@ -45,8 +45,9 @@ class BucketClient(FsspecStore):
         one should it be used again.
         """
         if isinstance(other, type(self)) and other._makings == self._makings:  # noqa: SLF001 - of this very class
-            self._client, other._client = other._client, self._client  # noqa: SLF001
-            self._made, other._made = other._made, self._made  # noqa: SLF001
+            client = other._client.pop()  # noqa: SLF001
+            if client is not None:
+                self._client.put(client)
 
     @property
     def _makings(self) -> tuple[Any, ...]:

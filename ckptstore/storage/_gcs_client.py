@@ -21,8 +21,8 @@ from ckptstore.storage._gcs_http import Download, GcsHttp, Reply
 from ckptstore.storage._temporary_file import is_temporary
 
 if TYPE_CHECKING:
+    from ckptstore._per_process import PerProcess
     from ckptstore.storage._base import Payload
-    from ckptstore.storage._per_process import PerProcess
 
 LISTED = "name,size,generation,updated"
 """The fields of an object's description that a listing asks for."""

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ckptstore._concurrency import make_executor, run_all
+from ckptstore._per_process import PerProcess
 from ckptstore.errors import InvalidArgumentError, StorageUnavailableError, UnsupportedError, UploadConflictError
 from ckptstore.storage._base import ObjectRange, Payload
 from ckptstore.storage._coalesce import plan_reads
@@ -76,7 +77,7 @@ class TransferStore(WrapperStore):
         self._given = executor
         self._journal = journal
         self._own: tuple[int, Executor] | None = None  # with the process it was made in
-        self._lock = threading.Lock()
+        self._lock = PerProcess(threading.Lock)
 
     def put(self, key: str, payload: Payload) -> ObjectMeta:
         """See `Store.put`. On any failure, also a KeyboardInterrupt, the upload is aborted once no part is under way.
@@ -151,7 +152,7 @@ class TransferStore(WrapperStore):
 
     def close(self) -> None:
         """See `Store.close`. An executor that was handed in stays open."""
-        with self._lock:
+        with self._lock.get():
             own, self._own = self._own, None
         if own is not None and own[0] == os.getpid():
             own[1].shutdown(wait=True)
@@ -215,7 +216,7 @@ class TransferStore(WrapperStore):
     def _executor(self) -> Executor:
         if self._given is not None:
             return self._given
-        with self._lock:
+        with self._lock.get():
             # After a fork the child has the pool but none of its threads, and would wait for them for ever.
             if self._own is None or self._own[0] != os.getpid():
                 self._own = os.getpid(), make_executor(self._concurrency, "ckptstore-transfer")

@@ -53,7 +53,8 @@ def from_url(
             of any other file system that fsspec knows.
         storage_options: What fsspec's file system of that scheme takes: `endpoint_url`, `profile`, `token` and so on.
             For S3 and GCS also `max_concurrency`, the requests of a transfer under way at once (24), and
-            `default_block_size`, the bytes of a part or a ranged read (16 MiB; parts of large uploads up to 48).
+            `default_block_size`, the bytes of a part or a ranged read (16 MiB; parts of large uploads up to 48, reads
+            for a restore never more than 16).
         instead_of: A store of this function's that is needed no longer. It is closed, unless this raises, but its
             connections are kept where they serve the new one, too.
 

@@ -41,7 +41,7 @@ from ckptstore.train.checkpoint_management import Options, Path, full_path
 from ckptstore.train.checkpoint_utils import stored_items
 from ckptstore.train.items import flatten
 from ckptstore.train.retention import CountRetention, PolicyRetention, Retention, latest_last, stored_metrics
-from ckptstore.train.reuse import compare_with_latest
+from ckptstore.train.reuse import Reuse
 from ckptstore.train.staging import Staging
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class CheckpointManager:
         self._writer = CheckpointWriter(self._directory, grace=grace)
         self._background = BackgroundSaves()
         self._staging = Staging()
+        self._reuse = Reuse(self._directory)
         self._one_async = threading.Lock()
         try:
             ledger = self._directory.ledger()
@@ -330,7 +331,7 @@ class CheckpointManager:
         writer = kind(self._store, "", max_shard_bytes=self._max_shard_bytes, progress=progress)
         items = stored_items(flat, object_based=self._object_based, save_counter=number)
         writer.add_all(items)
-        digests = compare_with_latest(self._directory, writer) if isinstance(writer, ReusingWriter) else None
+        digests = self._reuse.compare(writer) if isinstance(writer, ReusingWriter) else None
         meta = info.encode(None if self._graph_of is None else self._graph_of(items), digests)
 
         def plan(ledger: Ledger, new: Entry) -> Sweep:
@@ -344,6 +345,8 @@ class CheckpointManager:
         if ledger is not None and not overwrite:  # before anything is written at all
             self._refuse(number, [entry for entry in ledger.live if parse_step(entry.prefix) == number])
         key, sweep = self._writer.save(step_name(self._name, number), writer, meta, now, plan)
+        if isinstance(writer, ReusingWriter):
+            self._reuse.saved(key, writer)
         self._retention.committed(Entry(key, time=now), sweep)
         return full_path(self._path, key)
 

@@ -15,6 +15,7 @@ from ckptstore.format.tensor import as_array
 
 _CUT = 32 << 20  # bytes that one thread copies at a time
 _AT_ONCE = min(4, os.cpu_count() or 1)
+_CONVERTED = (bool, int, float, complex, str, bytes, list, tuple, np.generic)  # numpy makes new arrays of these
 
 
 class Staging:
@@ -31,7 +32,8 @@ class Staging:
         """What is to be saved, in memory that nobody else can change.
 
         An array that cannot change is not copied: one that is read-only down to the array or bytes that own its
-        memory. (Whoever makes such an array writable again must not write to it before the save is done.)
+        memory. (Whoever makes such an array writable again, or has a view from before it was made read-only, must not
+        write to it before the save is done.)
 
         Args:
             items: By flat names.
@@ -80,8 +82,7 @@ class Staging:
         work: list[Callable[[], None]],
     ) -> np.ndarray[Any, Any]:
         array, dtype = as_array(value, key[0])
-        made_here = array.base is None and not (isinstance(value, np.ndarray) and np.shares_memory(array, value))
-        if made_here or not dtype.itemsize or _cannot_change(array):  # strings are always made here
+        if not dtype.itemsize or _is_made_here(array, value) or _cannot_change(array):  # strings are always made here
             return array
         memory = before.pop(key, None)
         if memory is None or (memory.dtype, memory.shape) != (array.dtype, array.shape):
@@ -97,6 +98,13 @@ class Staging:
                 for start in range(0, array.size, step)
             ]
         return memory
+
+
+def _is_made_here(array: np.ndarray[Any, Any], value: Any) -> bool:
+    """Whether an array was made of a value just now; what `__array__` hands out may be memory that others write to."""
+    if isinstance(value, np.ndarray):
+        return not np.may_share_memory(array, value)
+    return isinstance(value, _CONVERTED)
 
 
 def _cannot_change(array: Any) -> bool:

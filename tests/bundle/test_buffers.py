@@ -7,8 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ckptstore.bundle import BundleReader, BundleWriter, Partitioned
+from ckptstore.bundle import BundleReader, BundleWriter, Partitioned, builder
 from ckptstore.bundle.buffers import Buffers
+from ckptstore.bundle.builder import BundleBuilder
 from ckptstore.errors import IncompatibleTensorError, InvalidArgumentError
 from ckptstore.format.dtypes import DTYPES
 from ckptstore.storage import from_url
@@ -89,9 +90,23 @@ KINDS = [*dict.fromkeys(dtype.numpy for dtype in DTYPES if dtype.itemsize)]
 @pytest.mark.parametrize("kinds", [*([kind] for kind in KINDS), KINDS], ids=lambda k: "all" if k[1:] else str(k[0]))
 def test_arrays_of_every_type_come_to_the_bytes_of_arrays_that_are_not_contiguous(kinds):
     """Whose bytes are taken from a copy."""
-    items = {f"t{n:04d}": np.array([n % 2, 1, 0]).astype(kinds[n % len(kinds)]) for n in range(99)}
+    items = {f"t{n:04d}": np.array([n % 2, -1, 0]).astype(kinds[n % len(kinds)]) for n in range(99)}
     apart = {name: np.repeat(array, 2)[::2] for name, array in items.items()}
     assert _at_once(items) == _one_by_one(items) == _one_by_one(apart)
+
+
+def test_an_index_that_failed_is_made_again_with_every_checksum(monkeypatch):
+    made = []
+    for fails in (True, False):
+        bundle = BundleBuilder()
+        bundle.add_all({f"{n:04d}": np.full(10, n, np.float32) for n in range(3000)} | {"x": np.ones(20_000)})
+        with monkeypatch.context() as patch:
+            if fails:
+                patch.setattr(builder, "mask_all", lambda crcs: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    bundle.prepare_index()
+        made.append(bundle.index())
+    assert made[0] == made[1]
 
 
 def test_many_small_tensors_come_back(tmp_path):

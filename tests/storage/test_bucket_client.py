@@ -104,6 +104,16 @@ def test_a_client_goes_on_only_if_the_options_would_make_the_same(
     bucket.close()
 
 
+def test_a_store_that_took_a_client_over_makes_its_next_by_itself(scheme: str, options: dict[str, Any]) -> None:
+    first = from_url(f"{scheme}://{BUCKET}/a", options)
+    assert client(first)
+    with from_url(f"{scheme}://{BUCKET}", options, instead_of=first) as second:
+        kept = client(second)
+        second.close()
+        assert client(second) is not kept
+        assert not has_one(first)
+
+
 def test_a_client_does_not_go_on_with_a_store_of_another_kind(
     scheme: str, options: dict[str, Any], tmp_path: Any
 ) -> None:

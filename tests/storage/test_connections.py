@@ -146,19 +146,24 @@ def test_ctrl_c_ends_a_request_at_once_and_leaves_none_behind(make: Make, server
     store = make(20)
     data = bytearray(1_000_000)
     sent: list[float] = []
+    over = threading.Event()
 
     def interrupt() -> None:
         server.replied.wait(20)
-        time.sleep(0.3)  # until it waits for more
-        sent.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
+        if not over.wait(0.3):  # by then it waits for more
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
 
     interruption = threading.Thread(target=interrupt)
     interruption.start()
-    with pytest.raises(KeyboardInterrupt):
-        CALLS[call](store, data)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            CALLS[call](store, data)
+    finally:  # if it failed otherwise, no later test is interrupted
+        over.set()
+        server.replied.set()
+        interruption.join()
     assert time.monotonic() - sent[0] < 5
-    interruption.join()
     assert server.closed.wait(5)
     assert server.accepted == 1
     if call in ("get", "read_into"):  # and nobody writes to the buffer any more

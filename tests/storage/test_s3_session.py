@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import os
 import threading
 import time
 import zlib
@@ -15,7 +14,6 @@ import pytest
 
 from ckptstore.errors import StorageUnavailableError
 from ckptstore.storage import Payload
-from ckptstore.storage._per_process import PerProcess
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto")
@@ -207,41 +205,3 @@ class TestClients:
         with S3Store(URL, filesystem=given) as store:
             store.put("a", of(b"x"))
         assert keys_of(s3_server) == ["GIVEN"]
-
-
-class TestPerProcess:
-    def test_a_fork_while_another_thread_is_making_one(self) -> None:
-        begun, go_on = threading.Event(), threading.Event()
-        parent = os.getpid()
-
-        def make() -> int:
-            if os.getpid() == parent:
-                begun.set()
-                go_on.wait(10)
-            return os.getpid()
-
-        made = PerProcess(make)
-        thread = threading.Thread(target=made.get)
-        thread.start()
-        begun.wait(10)
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if made.get() == os.getpid() else 1)
-        deadline = time.monotonic() + 10
-        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if ended[0] == 0:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-        go_on.set()
-        thread.join()
-        assert ended == (child, 0)
-        assert made.get() == parent
-
-    def test_pop(self) -> None:
-        made = PerProcess(object)
-        assert made.pop() is None
-        first = made.get()
-        assert made.get() is first
-        assert made.pop() is first
-        assert made.get() is not first

@@ -74,6 +74,18 @@ def test_the_views_are_of_the_file_and_outlive_it(tmp_path):
     same(found)
 
 
+@pytest.mark.parametrize("dtype", [None, np.float64])
+def test_a_copy_of_a_lazy_array_is_the_callers_own(path, dtype):
+    ck.save(path + "/m", ITEMS)
+    lazy = ck.restore(path + "/m", verify="lazy")["a/big"]
+    first = np.array(lazy, dtype)
+    second = np.array(lazy, dtype, copy=True)
+    first += 1
+    assert not np.shares_memory(first, second)
+    assert np.array_equal(second, ITEMS["a/big"])
+    assert np.array_equal(lazy, ITEMS["a/big"])
+
+
 def test_lazy_arrays_outlive_the_files_too(tmp_path):
     ck.save(tmp_path / "m", ITEMS)
     found = ck.restore(tmp_path / "m", verify="lazy")

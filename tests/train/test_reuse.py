@@ -10,10 +10,10 @@ import pytest
 
 import ckptstore as ck
 from ckptstore._proto.meta_graph_pb2 import MetaGraphDef
-from ckptstore.bundle import digests
+from ckptstore.bundle import builder, digests, reusing
 from ckptstore.errors import DataLossError
 from ckptstore.format.checksum import crc32c
-from ckptstore.storage import LocalStore, MemoryStore, Payload, TransferStore, WrapperStore
+from ckptstore.storage import LocalStore, MemoryStore, Payload, Store, TransferStore, WrapperStore
 from tests.support.managers import manager_on
 
 MIB = 1 << 20
@@ -217,6 +217,51 @@ def test_bytes_that_were_damaged_on_the_disk_are_written_anew(tmp_path):
             manager.restore(1)
         manager.save(2, model(1), reuse=True)
         same(manager.restore(2), model(1))
+
+
+def test_a_checksum_that_is_wrong_is_not_handed_on(tmp_path, monkeypatch):
+    """Somebody changed the array between its checksum and its write; the next save has both right."""
+    with ck.CheckpointManager(tmp_path) as manager:
+        with monkeypatch.context() as patch:
+            patch.setattr(builder, "crc32c", lambda data: crc32c(data) ^ 1)
+            manager.save(1, model(1), reuse=True)
+        with pytest.raises(DataLossError):
+            manager.restore(1)
+        manager.save(2, model(1), reuse=True)
+        same(manager.restore(2), model(1))
+
+
+def test_a_checksum_is_held_against_the_bytes_once(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(reusing, "crc32c", lambda data, crc: sizes.append(data.nbytes) or crc32c(data, crc))
+    with ck.CheckpointManager(tmp_path) as manager:
+        for step, expected in [(1, 0), (2, 20 * MIB), (3, 0), (4, 0)]:
+            sizes.clear()
+            manager.save(step, model(step), reuse=True)
+            assert sum(sizes) == expected
+        manager.save(5, model(5))  # of which nothing is known
+        manager.save(6, model(6), reuse=True)
+        assert sum(sizes) == 20 * MIB
+        sizes.clear()
+        manager.save(7, model(7, ["layer3/w"]), reuse=True)
+        assert sum(sizes) == 0
+        manager.save(8, model(7, ["layer3/w"]) | {"step": 8}, reuse=True)
+        assert sum(sizes) == MIB  # what was written in between
+        same(manager.restore(8), model(7, ["layer3/w"]) | {"step": np.int64(8)})
+
+
+def test_a_copy_that_fails_leaves_nothing_checked(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(reusing, "crc32c", lambda data, crc: sizes.append(data.nbytes) or crc32c(data, crc))
+    with ck.CheckpointManager(tmp_path) as manager:
+        manager.save(1, model(1), reuse=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStore, "copy", Store.copy)  # refuses
+            manager.save(2, model(2), reuse=True)
+        sizes.clear()
+        manager.save(3, model(3), reuse=True)
+        assert sum(sizes) == 20 * MIB
+        same(manager.restore(3), model(3))
 
 
 @pytest.mark.parametrize("which", ["algorithm", "digests"])

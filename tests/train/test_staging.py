@@ -79,6 +79,30 @@ def test_what_can_change_is_copied(value):
     assert not np.shares_memory(Staging().copies({"a": value})["a"], value)
 
 
+class Wrapped:
+    """As frameworks' arrays and labelled ones: hands out the memory that it goes on to write to."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array.copy() if copy else self.array
+
+
+def test_memory_that_somebody_else_hands_out_is_copied():
+    value = Wrapped(np.zeros(5))
+    copy = Staging().copies({"a": value})["a"]
+    value.array[:] = 7
+    np.testing.assert_array_equal(copy, np.zeros(5))
+
+
+@pytest.mark.parametrize("value", [[1, 2], 3, 4.0, "text", np.float32(5), np.zeros(3, ">f4"), np.zeros((4, 4)).T[1:]])
+def test_what_is_converted_is_not_copied_again(value):
+    stage = Staging()
+    stage.copies({"a": value})
+    assert not stage._kept
+
+
 def test_pieces_are_copied_one_by_one():
     array = np.arange(12.0).reshape(6, 2)
     stage = Staging()

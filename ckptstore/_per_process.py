@@ -1,4 +1,4 @@
-"""What each process must make for itself: connections, and the clients that keep them, do not survive a fork."""
+"""What each process must make for itself: connections, clients that keep them and locks do not survive a fork."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ class PerProcess(Generic[T]):
             except KeyError:
                 made = self._made[process] = self._make()
                 return made
+
+    def put(self, made: T) -> None:
+        """Gives this process one that was made elsewhere."""
+        self._made[os.getpid()] = made
 
     def pop(self) -> T | None:
         """Forgets this process's, and hands it out if it was made."""
