@@ -9,8 +9,22 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# By process too: a lock that another thread held during the fork would stay locked in the child for ever.
-_locks: dict[int, threading.Lock] = {}
+
+class ProcessLock:
+    """A lock of which a child of a fork has its own: the parent's would stay locked if a thread held it by then.
+
+    The thread that holds it may take it again, as the garbage collector may call a store's `close` anywhere.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[int, threading.RLock] = {}
+
+    def get(self) -> threading.RLock:
+        """This process's."""
+        return self._made.setdefault(os.getpid(), threading.RLock())
+
+
+_lock = ProcessLock()
 
 
 class PerProcess(Generic[T]):
@@ -34,7 +48,7 @@ class PerProcess(Generic[T]):
             return self._made[process]
         except KeyError:
             pass
-        with _locks.setdefault(process, threading.Lock()):
+        with _lock.get():
             try:
                 return self._made[process]
             except KeyError:

@@ -39,6 +39,15 @@ def test_a_fork_while_another_thread_is_making_one():
     assert made.get() == parent
 
 
+def test_a_store_may_be_collected_while_a_client_is_made():
+    """And closed by that, on the thread that makes it."""
+    made = PerProcess(TransferStore(MemoryStore()).close)
+    thread = threading.Thread(target=made.get, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_one_that_was_made_elsewhere():
     made = PerProcess(lambda: 1)
     made.put(2)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from errno import EFBIG
 
 import numpy as np
 
-from ckptstore._per_process import PerProcess
+from ckptstore._per_process import ProcessLock
 from ckptstore.bundle.entries import Entries
 from ckptstore.errors import CheckpointNotFoundError, DataLossError, NotFoundError, StorageError, located
 from ckptstore.format.naming import data_name
@@ -37,7 +36,7 @@ class DataFiles:
         self._prefix = prefix
         self._count = count
         self._index_path = index_path
-        self._lock = PerProcess(threading.Lock)
+        self._lock = ProcessLock()
         self._metas: dict[int, ObjectMeta] = {}
 
     @property

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import threading
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from ckptstore._concurrency import make_executor, run_all
-from ckptstore._per_process import PerProcess
+from ckptstore._per_process import ProcessLock
 from ckptstore.errors import InvalidArgumentError, StorageUnavailableError, UnsupportedError, UploadConflictError
 from ckptstore.storage._base import ObjectRange, Payload
 from ckptstore.storage._coalesce import plan_reads
@@ -77,7 +76,7 @@ class TransferStore(WrapperStore):
         self._given = executor
         self._journal = journal
         self._own: tuple[int, Executor] | None = None  # with the process it was made in
-        self._lock = PerProcess(threading.Lock)
+        self._lock = ProcessLock()
 
     def put(self, key: str, payload: Payload) -> ObjectMeta:
         """See `Store.put`. On any failure, also a KeyboardInterrupt, the upload is aborted once no part is under way.
