@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 
 
 def exit_code_of_a_child(call: Callable[[], object], *, seconds: float = 10) -> int | None:
     """What a child that does nothing but a call ends with: 0, 1 if the call raises; None if it hangs."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # from Python 3.12 on, if there are threads: that is the point
+        child = os.fork()
     if child == 0:
         code = 1
         try:
