@@ -111,5 +111,17 @@ def test_a_fork_while_another_thread_checks_a_tensor(tmp_path, monkeypatch):
 
 def test_a_fork_while_another_thread_makes_the_threads_of_a_transfer():
     store = TransferStore(MemoryStore(), part_size=10)
-    with store._lock.get():
-        assert exit_code_of_a_child(store.close) == 0
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store._lock.get():
+            held.set()
+            go_on.wait(20)
+
+    thread = threading.Thread(target=hold)  # not this one, which a child would be taken for
+    thread.start()
+    held.wait(10)
+    code = exit_code_of_a_child(store.close)
+    go_on.set()
+    thread.join()
+    assert code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 class BucketClient(FsspecStore):
     """What S3 and GCS have in common: each process makes a client when it first needs one, which keeps connections.
-
-    Subclasses make the client, which has `close`.
 
     Args:
         url: The bucket, and a prefix in it.
@@ -61,5 +60,6 @@ class BucketClient(FsspecStore):
             client.close()
         super().close()
 
+    @abc.abstractmethod
     def _make_client(self) -> Any:
-        raise NotImplementedError
+        """Makes a client, as the file system object describes it; no request is sent."""

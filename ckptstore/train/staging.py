@@ -15,7 +15,7 @@ from ckptstore.format.tensor import as_array
 
 _CUT = 32 << 20  # bytes that one thread copies at a time
 _AT_ONCE = min(4, os.cpu_count() or 1)
-_CONVERTED = (bool, int, float, complex, str, bytes, list, tuple, np.generic)  # numpy makes new arrays of these
+_CONVERTED = (bool, int, float, complex, str, bytes, list, tuple)  # numpy makes new arrays of these
 
 
 class Staging:
@@ -104,7 +104,7 @@ def _is_made_here(array: np.ndarray[Any, Any], value: Any) -> bool:
     """Whether an array was made of a value just now; what `__array__` hands out may be memory that others write to."""
     if isinstance(value, np.ndarray):
         return not np.may_share_memory(array, value)
-    return isinstance(value, _CONVERTED)
+    return type(value) in _CONVERTED or isinstance(value, np.generic)
 
 
 def _cannot_change(array: Any) -> bool:

@@ -89,8 +89,13 @@ class Wrapped:
         return self.array.copy() if copy else self.array
 
 
-def test_memory_that_somebody_else_hands_out_is_copied():
-    value = Wrapped(np.zeros(5))
+class WrappedList(Wrapped, list):
+    """Of which numpy asks `__array__`, too."""
+
+
+@pytest.mark.parametrize("kind", [Wrapped, WrappedList])
+def test_memory_that_somebody_else_hands_out_is_copied(kind):
+    value = kind(np.zeros(5))
     copy = Staging().copies({"a": value})["a"]
     value.array[:] = 7
     np.testing.assert_array_equal(copy, np.zeros(5))
